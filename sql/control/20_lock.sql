@@ -1,0 +1,166 @@
+-- The maintenance lock: one row, written before anything is changed, so that any machine can undo what was changed.
+create table if not exists crm_migration.lock (
+    only_one boolean primary key default true check (only_one),
+    run_id text,
+    phase text not null check (phase in ('preparing', 'held', 'releasing', 'released')),
+    operator text not null,
+    host text not null,
+    pid integer not null,
+    backend_pid integer not null,
+    acquired_at timestamptz not null default clock_timestamp(),
+    released_at timestamptz,
+    layers jsonb not null default '[]',
+    access_before jsonb not null
+);
+
+create or replace function crm_migration.refuse_write() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    -- PT503: the API answers 503 to it
+    raise exception 'The CRM is in maintenance: nothing can be changed until it is finished.'
+        using errcode = 'PT503', hint = 'Try again later; the status page says when.';
+end
+$$;
+comment on function crm_migration.refuse_write() is 'The fence of the maintenance lock: refuses every write, whoever asks.';
+
+-- Puts the fence on every table of the CRM that has none yet; returns how many tables it was put on.
+create or replace function crm_migration.raise_fence(crm_schema text default 'public') returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    fenced integer := 0;
+    table_oid oid;
+begin
+    for table_oid in
+        select pg_class.oid
+        from pg_catalog.pg_class
+        where pg_class.relnamespace = crm_schema::regnamespace
+            and pg_class.relkind in ('r', 'p')
+            and not exists (
+                select from pg_catalog.pg_depend
+                where pg_depend.classid = 'pg_catalog.pg_class'::regclass and pg_depend.objid = pg_class.oid and pg_depend.deptype = 'e'
+            )
+            and not exists (
+                select from pg_catalog.pg_trigger
+                where pg_trigger.tgrelid = pg_class.oid and pg_trigger.tgname = 'crm_migrate_fence'
+            )
+        order by pg_class.oid
+    loop
+        execute format(
+            'create trigger crm_migrate_fence before insert or update or delete or truncate on %s '
+            'for each statement execute function crm_migration.refuse_write()',
+            table_oid::regclass
+        );
+        -- "always": a session that poses as a replica does not get past it either
+        execute format('alter table %s enable always trigger crm_migrate_fence', table_oid::regclass);
+        fenced := fenced + 1;
+    end loop;
+    return fenced;
+end
+$$;
+
+create or replace function crm_migration.drop_fence() returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    dropped integer := 0;
+    table_oid oid;
+begin
+    for table_oid in
+        select pg_trigger.tgrelid
+        from pg_catalog.pg_trigger
+        where pg_trigger.tgname = 'crm_migrate_fence' and pg_trigger.tgparentid = 0
+        order by pg_trigger.tgrelid
+    loop
+        execute format('drop trigger crm_migrate_fence on %s', table_oid::regclass);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end
+$$;
+
+-- Access to the CRM's objects as it is now: grants (of relations and columns), the state of each trigger, and the login roles
+-- through which an application writes.
+create or replace function crm_migration.capture_access(crm_schema text default 'public') returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    with relations as (
+        select pg_class.oid, pg_class.relname::text as name, pg_class.relkind::text as kind, pg_class.relacl, pg_class.relowner
+        from pg_catalog.pg_class
+        where pg_class.relnamespace = crm_schema::regnamespace and pg_class.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    ),
+    entries as (
+        select relations.name, relations.kind, null::text as column_name, relations.relowner, acl.*
+        from relations
+        cross join lateral pg_catalog.aclexplode(relations.relacl) as acl
+        union all
+        select relations.name, relations.kind, pg_attribute.attname::text, relations.relowner, acl.*
+        from relations
+        inner join pg_catalog.pg_attribute on pg_attribute.attrelid = relations.oid and not pg_attribute.attisdropped
+        cross join lateral pg_catalog.aclexplode(pg_attribute.attacl) as acl
+    ),
+    grants as (
+        select
+            entries.name as relation,
+            entries.kind,
+            entries.column_name,
+            case when entries.grantee = 0 then 'public' else entries.grantee::regrole::text end as grantee,
+            entries.grantee = 0 as is_public,
+            entries.privilege_type as privilege,
+            entries.is_grantable as grantable,
+            entries.grantor = entries.relowner as by_owner
+        from entries
+        where entries.grantee <> entries.relowner
+    ),
+    triggers as (
+        select pg_class.relname::text as relation, pg_trigger.tgname::text as name, pg_trigger.tgenabled::text as enabled
+        from pg_catalog.pg_trigger
+        inner join pg_catalog.pg_class on pg_class.oid = pg_trigger.tgrelid
+        where pg_class.relnamespace = crm_schema::regnamespace
+            and not pg_trigger.tgisinternal
+            and pg_trigger.tgname <> 'crm_migrate_fence'
+    ),
+    writers as (
+        select distinct grantee as name
+        from grants
+        where not is_public and kind in ('r', 'p', 'v') and privilege in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+    ),
+    logins as (
+        select pg_roles.rolname::text as name, pg_roles.rolcanlogin as can_login, pg_roles.rolconnlimit as connection_limit
+        from pg_catalog.pg_roles
+        where pg_roles.rolcanlogin
+            and not pg_roles.rolsuper
+            and not pg_roles.rolreplication
+            and pg_roles.rolname not in (current_user, session_user)
+            and not exists (select from relations where relations.relowner = pg_roles.oid)
+            and exists (
+                select from writers
+                where pg_catalog.pg_has_role(pg_roles.oid, writers.name::regrole::oid, 'member')
+            )
+    )
+    select jsonb_build_object(
+        'grants', coalesce((select jsonb_agg(to_jsonb(grants) order by to_jsonb(grants)) from grants), '[]'),
+        'triggers', coalesce((select jsonb_agg(to_jsonb(triggers) order by to_jsonb(triggers)) from triggers), '[]'),
+        'logins', coalesce((select jsonb_agg(to_jsonb(logins) order by to_jsonb(logins)) from logins), '[]')
+    )
+$$;
+
+-- Grants as they were before the lock: what the new tables are given, since the live catalog has them revoked meanwhile.
+create or replace view crm_migration.locked_grants as
+select
+    entry.relation as table_name,
+    entry.column_name,
+    entry.grantee,
+    entry.privilege,
+    entry.grantable
+from crm_migration.lock
+cross join lateral jsonb_to_recordset(lock.access_before -> 'grants') as entry (
+    relation text, kind text, column_name text, grantee text, privilege text, grantable boolean
+)
+where lock.phase <> 'released';

@@ -1,0 +1,47 @@
+"""The control schema: installed by every command that writes, never by one that only looks."""
+
+from __future__ import annotations
+
+from crm_migrate import database
+from crm_migrate.database import Connection
+from crm_migrate.settings import Settings
+
+SCHEMA = "crm_migration"
+BUILD_SCHEMA = "crm_build"
+
+
+def install(connection: Connection, settings: Settings) -> None:
+    """Create what is missing of the control schema; changes nothing of the CRM. Safe to repeat."""
+    with connection.transaction():
+        # two commands at once would both create the same function and one would fail
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('crm-migrate/control', 0))")
+        database.run_sql_folder(connection, "control")
+
+
+def installed(connection: Connection) -> bool:
+    """Whether this database has ever been touched by the program."""
+    return database.exists(connection, "crm_migration.runs")
+
+
+def begin_build(connection: Connection, run_id: str, batch_size: int) -> None:
+    """Give the build schema to a run. Whatever an earlier run built there is dropped; a resumed run keeps its own."""
+    owner = database.scalar(
+        connection, "select run_id from crm_migration.builds where schema_name = %s", [BUILD_SCHEMA]
+    )
+    if owner == run_id:
+        return
+    with connection.transaction():
+        connection.execute("drop schema if exists crm_build cascade")
+        connection.execute("create schema crm_build")
+        connection.execute(
+            "insert into crm_migration.builds values (%s, %s, %s) on conflict (schema_name)"
+            " do update set run_id = excluded.run_id, batch_size = excluded.batch_size",
+            [BUILD_SCHEMA, run_id, batch_size],
+        )
+
+
+def end_build(connection: Connection) -> None:
+    """Drop the build schema: its views would keep people from altering the tables that they read."""
+    with connection.transaction():
+        connection.execute("drop schema if exists crm_build cascade")
+        connection.execute("delete from crm_migration.builds where schema_name = %s", [BUILD_SCHEMA])

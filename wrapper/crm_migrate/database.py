@@ -1,0 +1,110 @@
+"""Connections, SQL files and the few rules every statement of the program follows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from crm_migrate import paths
+from crm_migrate.errors import ConnectionFailed
+from crm_migrate.settings import Settings, without_password
+
+Connection = psycopg.Connection[Any]
+
+# connection failures, admin shutdown, crash shutdown, cannot connect now
+CONNECTION_LOST = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "08004"})
+# serialization failure, deadlock detected, lock not available: worth another try
+RETRYABLE = frozenset({"40001", "40P01", "55P03"})
+
+
+def connect(settings: Settings, *, database: str | None = None, application: str = "crm-migrate") -> Connection:
+    """Open a connection in autocommit mode, with an empty search path and UTC.
+
+    Raises:
+        ConnectionFailed: no server, wrong password, no such database. Its text never holds the password.
+    """
+    overrides: dict[str, Any] = {"application_name": application, "connect_timeout": settings.connect_timeout}
+    if database is not None:
+        overrides["dbname"] = database
+    # a hanging network is noticed within a minute and a half instead of two hours
+    overrides |= {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
+    try:
+        connection = psycopg.connect(settings.dsn, autocommit=True, **overrides)
+    except psycopg.OperationalError as error:
+        raise ConnectionFailed(
+            f"Cannot connect to {without_password(settings.dsn) or 'the database of the PG* variables'}.",
+            why=_first_line(error, settings),
+            next="Check host, port, user and password (DATABASE_URL or --dsn), then run crm-migrate doctor.",
+        ) from None
+    connection.execute("select set_config('search_path', '', false), set_config('timezone', 'UTC', false)")
+    connection.execute("set client_min_messages = warning")
+    if settings.statement_timeout:
+        set_timeout(connection, "statement_timeout", settings.statement_timeout)
+    return connection
+
+
+def _first_line(error: Exception, settings: Settings) -> str:
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    password = settings.conninfo.get("password")
+    return text.replace(str(password), "***") if password else text
+
+
+def set_timeout(connection: Connection, name: str, seconds: float, *, local: bool = False) -> None:
+    """Set `lock_timeout` or `statement_timeout`, in seconds."""
+    connection.execute("select set_config(%s, %s, %s)", [name, f"{int(seconds * 1000)}ms", local])
+
+
+@contextmanager
+def timeouts(connection: Connection, *, lock: float) -> Iterator[None]:
+    """Within the block no statement waits longer than `lock` seconds for a lock."""
+    before = connection.execute("select current_setting('lock_timeout')").fetchone()
+    set_timeout(connection, "lock_timeout", lock)
+    try:
+        yield
+    finally:
+        if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            connection.execute("select set_config('lock_timeout', %s, false)", [before[0] if before else "0"])
+
+
+def renamed(text: str, rename: Mapping[str, str]) -> str:
+    """Replace `public.old` by `public.new` for each new table whose own name is taken."""
+    for old, new in rename.items():
+        replacement = "public." + sql.Identifier(new).as_string(None)
+        text = re.sub(rf"\bpublic\.{re.escape(old)}\b", replacement.replace("\\", "\\\\"), text)
+    return text
+
+
+def run_sql_file(connection: Connection, path: Path, *, rename: Mapping[str, str] | None = None) -> None:
+    """Run one file of `sql/` as a single simple query (several statements, no parameters)."""
+    text = renamed(path.read_text(encoding="utf-8"), rename or {})
+    connection.execute(cast(LiteralString, text))
+
+
+def run_sql_folder(connection: Connection, folder: str, *, rename: Mapping[str, str] | None = None) -> None:
+    """Run the numbered files of a folder of `sql/`, in order of their names."""
+    for path in sorted((paths.SQL / folder).glob("*.sql")):
+        run_sql_file(connection, path, rename=rename)
+
+
+def rows(connection: Connection, query: LiteralString | sql.Composable, params: Any = None) -> list[dict[str, Any]]:
+    """All rows of a query that returns few of them."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, params).fetchall()
+
+
+def scalar(connection: Connection, query: LiteralString | sql.Composable, params: Any = None) -> Any:
+    """The first column of the first row, or None."""
+    row = connection.execute(query, params).fetchone()
+    return None if row is None else row[0]
+
+
+def exists(connection: Connection, relation: str) -> bool:
+    """Whether a relation of this qualified name exists."""
+    return bool(scalar(connection, "select to_regclass(%s) is not null", [relation]))

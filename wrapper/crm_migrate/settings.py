@@ -1,0 +1,185 @@
+"""Settings: what can be set, where each value came from, and nothing else.
+
+Precedence: flag, then `CRM_MIGRATE_*` in the environment, then `crm-migrate.toml`, then the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from crm_migrate import paths
+from crm_migrate.errors import ConfigurationError
+
+PREFIX = "CRM_MIGRATE_"
+FILE = "crm-migrate.toml"
+
+# Connection, place and look do not change what a run does to the data: they stay out of the fingerprint.
+_NOT_FINGERPRINTED = frozenset(
+    {"dsn", "work_dir", "backup_dir", "seeds_dir", "log_file", "dry_run_max_age_hours", "heartbeat_seconds"}
+)
+
+
+def _setting(default: Any, help: str, **kwargs: Any) -> Any:
+    return field(default=default, metadata={"help": help}, **kwargs)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every value the program can be told. Times are seconds unless the name says otherwise."""
+
+    dsn: str = _setting("", "libpq connection string or URL; empty: libpq's own variables, service and password file")
+    work_dir: Path = _setting(Path(".crm-migrate"), "folder for logs, dbt's artefacts and exports")
+    backup_dir: Path = _setting(Path(".crm-migrate/backups"), "folder of the backups")
+    seeds_dir: Path = _setting(paths.SEEDS, "folder of the mapping CSVs")
+    log_file: Path = _setting(Path(".crm-migrate/migration.log"), "JSON lines, mode 0600")
+    schema: str = _setting("public", "schema of the CRM")
+    threshold_percent: float = _setting(1.0, "an entity with this share of warned or rejected rows is a NO-GO")
+    dry_run_max_age_hours: float = _setting(24.0, "how old the passed dry run may be when `apply` starts")
+    batch_size: int = _setting(50_000, "rows of a batch")
+    rollback_hours: float = _setting(48.0, "how long `rollback` is open after the cutover")
+    archive_days: int = _setting(90, "how long the archive schema is kept")
+    compat_days: int = _setting(31, "how long the compatibility views are promised")
+    sample_size: int = _setting(100, "records compared side by side by `verify`")
+    sample_seed: int = _setting(1, "seed of that sample")
+    fallback_stage: str = _setting("lead", "stage of a deal whose legacy stage has no mapping")
+    default_commission_percent: float = _setting(15.0, "commission of a relationship that names none")
+    connect_timeout: int = _setting(10, "waiting for a connection")
+    lock_timeout: float = _setting(10.0, "waiting for a table lock under the maintenance lock")
+    rehearsal_lock_timeout: float = _setting(2.0, "waiting for a table lock on the live database")
+    rehearsal_max_seconds: float = _setting(2.0, "holding table locks on the live database")
+    statement_timeout: float = _setting(0.0, "of any single statement; 0 is no limit")
+    recovery_timeout: float = _setting(120.0, "waiting for a server that starts up or recovers")
+    buffer_percent: float = _setting(50.0, "added to the estimate of the downtime")
+    heartbeat_seconds: float = _setting(1.0, "between two samples of the machine's load")
+    rename: Mapping[str, str] = _setting(None, "new tables whose names are taken, and what they are called instead")
+    triggers: Mapping[str, str] = _setting(None, "the installation's triggers on deals: carry or drop")
+
+    def __post_init__(self) -> None:
+        for name in ("rename", "triggers"):
+            object.__setattr__(self, name, dict(getattr(self, name) or {}))
+        for name in ("work_dir", "backup_dir", "seeds_dir", "log_file"):
+            object.__setattr__(self, name, Path(getattr(self, name)).expanduser().absolute())
+
+    @property
+    def conninfo(self) -> dict[str, Any]:
+        """The connection string, parsed; holds the password, so never print it."""
+        return conninfo_to_dict(self.dsn)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the settings that decide what a run does to the data."""
+        values = {
+            item.name: getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if item.name not in _NOT_FINGERPRINTED
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+    def public(self) -> dict[str, Any]:
+        """The settings as they may be shown and stored: without the password."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        values["dsn"] = without_password(self.dsn)
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings and the origin of each value: `flag`, the variable's or the file's name, or `default`."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def without_password(dsn: str) -> str:
+    """The connection string without secrets, for people: parsed, not searched by a pattern."""
+    if not dsn:
+        return ""
+    values = conninfo_to_dict(dsn)
+    kept = {key: value for key, value in values.items() if "password" not in key and key != "sslkey"}
+    return make_conninfo("", **kept)
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **flags: Any) -> Loaded:
+    """Read the settings.
+
+    Args:
+        file: a TOML file; None reads `crm-migrate.toml` of the working folder when there is one.
+        environ: the environment to read from.
+        flags: values given on the command line; None means not given.
+
+    Raises:
+        ConfigurationError: an unknown key, a value of the wrong type, an unreadable file or connection string.
+    """
+    known = {item.name: item for item in dataclasses.fields(Settings)}
+    hints = typing.get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(known, "default")
+
+    for name, value in _read_file(file).items():
+        if name not in known:
+            raise ConfigurationError(
+                f"{file or FILE} has an unknown setting {name!r}.", next="crm-migrate config lists the settings."
+            )
+        values[name], origins[name] = _convert(name, value, hints[name], str(file or FILE)), str(file or FILE)
+    for name in known:
+        variable = PREFIX + name.upper()
+        if variable in environ:
+            values[name] = _convert(name, environ[variable], hints[name], variable)
+            origins[name] = variable
+    if environ.get("DATABASE_URL") and PREFIX + "DSN" not in environ:
+        values["dsn"], origins["dsn"] = environ["DATABASE_URL"], "DATABASE_URL"
+    for name, value in flags.items():
+        if value is not None:
+            values[name], origins[name] = _convert(name, value, hints[name], "flag"), "flag"
+
+    try:
+        conninfo_to_dict(values.get("dsn", ""))
+    except ProgrammingError:
+        # libpq's own message repeats the string, which may hold the password
+        raise ConfigurationError(
+            f"The connection string from {origins['dsn']} cannot be read.",
+            why="It is neither a postgresql:// URL nor a list of keyword=value pairs.",
+            next="Example: postgresql://user@host:5432/database",
+        ) from None
+    return Loaded(Settings(**values), origins)
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    path = file or Path(FILE)
+    if file is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read.", why=str(error)) from error
+
+
+def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
+    try:
+        if hint is Path:
+            return Path(value)
+        if hint in (int, float, str):
+            if isinstance(value, bool):
+                raise ValueError("true and false are not a value for it")
+            return hint(value)
+        if isinstance(value, str):
+            value = tomllib.loads(f"value = {value}")["value"]
+        if not isinstance(value, Mapping):
+            raise ValueError("a table is expected, such as {deal_won = 'carry'}")
+        return {str(key): str(item) for key, item in value.items()}
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"The setting {name} from {origin} has a value that cannot be used: {value!r}.", why=str(error)
+        ) from error
