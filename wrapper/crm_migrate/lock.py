@@ -1,0 +1,336 @@
+"""The maintenance lock: nobody writes while it is held, and what it changed is undone exactly.
+
+Four layers, from the one that every role may use to those that need privileges:
+
+- `fence`: a statement trigger on every table refuses writes, whoever asks;
+- `grants`: write privileges are taken from everybody but the owners;
+- `logins`: the application's login roles cannot connect, and their sessions are ended;
+- `owner`: an advisory lock of this session says who holds it. It dies with its connection, the stored state stays.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from crm_migrate import access, database, fault_points
+from crm_migrate.access import AccessState
+from crm_migrate.database import Connection
+from crm_migrate.errors import Exit, MigrationError, WrongState
+from crm_migrate.settings import Settings
+
+_KEY = "crm-migrate"
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds the lock, or held it when the machine died."""
+
+    run_id: str | None
+    phase: str
+    operator: str
+    host: str
+    pid: int
+    since: datetime
+    age_seconds: float
+    alive: bool
+    layers: tuple[str, ...]
+
+
+class LockHeld(MigrationError):
+    """Another process is at work on this database."""
+
+    code, exit_code = "CRM-104", Exit.WRONG_STATE
+
+    def __init__(self, owner: Owner | None) -> None:
+        who = (
+            f"{owner.operator} on {owner.host} (process {owner.pid}), since {owner.since:%Y-%m-%d %H:%M} UTC"
+            if owner
+            else "another crm-migrate"
+        )
+        super().__init__(
+            what=f"This database is being worked on by {who}.",
+            state="Nothing was changed by this command.",
+            next="crm-migrate status --watch",
+        )
+
+
+class FenceBlocked(MigrationError):
+    """A table lock was not to be had: somebody's transaction is open on it."""
+
+    code, exit_code = "CRM-108", Exit.WRONG_STATE
+
+
+def claim(connection: Connection) -> None:
+    """Be the only crm-migrate that works on this database, for as long as `connection` lives.
+
+    Raises:
+        LockHeld: another one is; names it as far as it is known.
+    """
+    if not database.scalar(connection, "select pg_try_advisory_lock(hashtextextended(%s, 0))", [_KEY]):
+        raise LockHeld(owner(connection))
+
+
+def owner(connection: Connection) -> Owner | None:
+    """Who holds the maintenance lock; None when nobody does."""
+    if not database.exists(connection, "crm_migration.lock"):
+        return None
+    found = database.rows(
+        connection,
+        """
+        select
+            lock.*,
+            extract(epoch from clock_timestamp() - lock.acquired_at)::float8 as age_seconds,
+            exists (
+                select from pg_catalog.pg_locks
+                where pg_locks.locktype = 'advisory' and pg_locks.pid = lock.backend_pid and pg_locks.granted
+            ) as alive
+        from crm_migration.lock
+        where lock.phase <> 'released'
+        """,
+    )
+    if not found:
+        return None
+    row = found[0]
+    return Owner(
+        row["run_id"],
+        row["phase"],
+        row["operator"],
+        row["host"],
+        row["pid"],
+        row["acquired_at"],
+        row["age_seconds"],
+        row["alive"],
+        tuple(row["layers"]),
+    )
+
+
+def acquire(connection: Connection, settings: Settings, *, run_id: str | None = None) -> AccessState:
+    """Lock the CRM, or go on where a crash left off; returns the access as it was before.
+
+    The state before is committed before the first change, so whatever happens next can be undone from any machine.
+
+    Raises:
+        FenceBlocked: somebody holds a lock on a table; everything that was changed is undone.
+    """
+    before = stored_state(connection)
+    if before is None:
+        before = access.capture(connection)
+    with connection.transaction():
+        connection.execute(
+            """
+            insert into crm_migration.lock (run_id, phase, operator, host, pid, backend_pid, access_before)
+            values (%(run)s, 'preparing', %(operator)s, %(host)s, %(pid)s, pg_backend_pid(), %(before)s)
+            on conflict (only_one) do update set
+                run_id = excluded.run_id, phase = 'preparing', operator = excluded.operator, host = excluded.host,
+                pid = excluded.pid, backend_pid = excluded.backend_pid, access_before = excluded.access_before,
+                acquired_at = case when lock.phase = 'released' then clock_timestamp() else lock.acquired_at end,
+                released_at = null
+            """,
+            {
+                "run": run_id,
+                "operator": operator_name(),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "before": Jsonb(before.as_json()),
+            },
+        )
+    fault_points.reached("lock.state-stored")
+    try:
+        layers = ["owner", *_shut_out(connection, before)]
+        fault_points.reached("lock.logins-shut")
+        _with_patience(connection, settings, lambda: _fence(connection, before))
+    except MigrationError:
+        release(connection, settings)
+        raise
+    fault_points.reached("lock.fenced")
+    connection.execute(
+        "update crm_migration.lock set phase = 'held', layers = %s", [Jsonb([*layers, "fence", "grants"])]
+    )
+    return before
+
+
+def release(connection: Connection, settings: Settings) -> bool:
+    """Unlock: fence down, grants and logins as before, also on the successors after a cutover. Safe to repeat.
+
+    Returns whether there was anything to undo.
+    """
+    before = stored_state(connection)
+    if before is None:
+        return False
+    connection.execute("update crm_migration.lock set phase = 'releasing'")
+    fault_points.reached("unlock.started")
+
+    def undo() -> None:
+        with connection.transaction(), database.timeouts(connection, lock=settings.lock_timeout):
+            connection.execute("select crm_migration.drop_fence()")
+            access.give_back(connection, before)
+
+    _with_patience(connection, settings, undo)
+    fault_points.reached("unlock.fence-down")
+    with connection.transaction():
+        for login in before.logins:
+            if _may_alter(connection, login.name):
+                connection.execute(
+                    sql.SQL("alter role {} login connection limit {}").format(
+                        sql.Identifier(login.name), sql.Literal(login.connection_limit)
+                    )
+                )
+        connection.execute("update crm_migration.lock set phase = 'released', released_at = clock_timestamp()")
+    fault_points.reached("unlock.done")
+    return True
+
+
+def stored_state(connection: Connection) -> AccessState | None:
+    """The access before the lock, while it is held; None when it is not."""
+    if not database.exists(connection, "crm_migration.lock"):
+        return None
+    document = database.scalar(connection, "select access_before from crm_migration.lock where phase <> 'released'")
+    return None if document is None else AccessState.from_json(document)
+
+
+def operator_name() -> str:
+    """The login name of the person at the keyboard, as far as the system knows it."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def login_layer(connection: Connection, state: AccessState) -> tuple[str, ...]:
+    """The application's login roles that this connection may shut out."""
+    return tuple(login.name for login in state.logins if _may_alter(connection, login.name))
+
+
+def _may_alter(connection: Connection, role: str) -> bool:
+    # CREATEROLE alone is enough up to 15; since 16 it needs ADMIN OPTION on the role
+    return bool(
+        database.scalar(
+            connection,
+            """
+            select me.rolsuper or (
+                me.rolcreaterole and (
+                    current_setting('server_version_num')::int < 160000
+                    or exists (
+                        select from pg_catalog.pg_auth_members
+                        where pg_auth_members.roleid = them.oid and pg_auth_members.admin_option
+                            and pg_catalog.pg_has_role(me.oid, pg_auth_members.member, 'usage')
+                    )
+                )
+            )
+            from pg_catalog.pg_roles as me, pg_catalog.pg_roles as them
+            where me.rolname = current_user and them.rolname = %s
+            """,
+            [role],
+        )
+    )
+
+
+def _shut_out(connection: Connection, before: AccessState) -> list[str]:
+    shut = login_layer(connection, before)
+    for role in shut:
+        connection.execute(sql.SQL("alter role {} nologin").format(sql.Identifier(role)))
+    names = [login.name for login in before.logins]
+    try:
+        connection.execute(
+            """
+            select pg_catalog.pg_terminate_backend(pid, 5000)
+            from pg_catalog.pg_stat_activity
+            where datname = current_database() and usename = any(%s) and pid <> pg_backend_pid()
+            """,
+            [names],
+        )
+    except psycopg.errors.InsufficientPrivilege:
+        return ["logins"] if shut else []
+    return ["logins", "sessions"] if shut else ["sessions"]
+
+
+def _fence(connection: Connection, before: AccessState) -> None:
+    connection.execute("select crm_migration.raise_fence()")
+    access.revoke_writes(connection, before)
+
+
+def _with_patience(connection: Connection, settings: Settings, work: Callable[[], None]) -> None:
+    """Do `work` in a transaction; queue for a table lock in short tries, so that others do not queue behind us."""
+    each = max(0.2, settings.lock_timeout / _ATTEMPTS)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with connection.transaction():
+                database.set_timeout(connection, "lock_timeout", each, local=True)
+                work()
+            return
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            if attempt == _ATTEMPTS:
+                raise FenceBlocked(
+                    what="A table of the CRM is locked by somebody else's transaction.",
+                    why=describe_blockers(connection),
+                    state="The maintenance lock was not taken; everything is as it was.",
+                    next="End that session, then run the same command again.",
+                ) from None
+            time.sleep(0.2 * attempt)
+
+
+def describe_blockers(connection: Connection) -> str:
+    """The sessions that hold strong or writing locks on the CRM's tables, oldest first."""
+    found = database.rows(
+        connection,
+        """
+        select distinct
+            activity.pid, activity.usename, activity.application_name, activity.state,
+            coalesce(round(extract(epoch from clock_timestamp() - activity.xact_start)), 0) as seconds,
+            pg_class.relname
+        from pg_catalog.pg_locks
+        inner join pg_catalog.pg_class on pg_class.oid = pg_locks.relation
+        inner join pg_catalog.pg_stat_activity as activity on activity.pid = pg_locks.pid
+        where pg_locks.granted
+            and pg_class.relnamespace = 'public'::regnamespace
+            and pg_locks.database = (select oid from pg_catalog.pg_database where datname = current_database())
+            and pg_locks.pid <> pg_backend_pid()
+        order by seconds desc, activity.pid
+        limit 5
+        """,
+    )
+    if not found:
+        return "It has ended meanwhile."
+    return "; ".join(
+        f"session {row['pid']} ({row['usename']}, {row['application_name'] or 'no application name'}, {row['state']},"
+        f" open for {row['seconds']} s) holds {row['relname']}"
+        for row in found
+    )
+
+
+def wait_until_writers_are_gone(connection: Connection, seconds: float = 5.0) -> None:
+    """Give sessions that were told to end the time to do so; those of other roles are stopped by the fence."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        left = database.scalar(
+            connection,
+            "select count(*) from pg_catalog.pg_stat_activity where datname = current_database()"
+            " and usename = any(select jsonb_path_query(access_before, '$.logins[*].name') #>> '{}'"
+            " from crm_migration.lock)",
+        )
+        if not left:
+            return
+        time.sleep(0.1)
+
+
+def require_held(connection: Connection) -> AccessState:
+    """The state before the lock; for steps that may only run under it.
+
+    Raises:
+        WrongState: the lock is not held.
+    """
+    state = stored_state(connection)
+    if state is None:
+        raise WrongState("The maintenance lock is not held.", next="crm-migrate status")
+    return state
