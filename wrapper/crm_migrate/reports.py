@@ -1,0 +1,188 @@
+"""What the commands report: one object each, which console, JSON and HTML render alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from crm_migrate import database, ledger
+from crm_migrate.cutover import CutoverResult
+from crm_migrate.database import Connection
+from crm_migrate.errors import Exit
+from crm_migrate.estimate import Estimate
+from crm_migrate.findings import Finding, Verdict
+from crm_migrate.ledger import Run, Step
+
+NEW_ENTITIES = (
+    "opportunities",
+    "contact_organizations",
+    "opportunity_participants",
+    "activities",
+    "principal_distributor_relationships",
+    "contact_preferred_principals",
+    "opportunity_products",
+    "interaction_participants",
+    "products",
+)
+
+
+def plain(value: Any) -> Any:
+    """Anything a report holds as JSON can say it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """How many deals of a legacy stage become opportunities of a stage."""
+
+    legacy_stage: str
+    stage: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class DryRunReport:
+    """The verdict of a dry run and what it rests on."""
+
+    run_id: str
+    generation: str
+    verdict: str
+    quick: bool
+    entities: Mapping[str, Any]
+    findings: Sequence[Finding]
+    reasons: Sequence[str]
+    new_entities: Mapping[str, int]
+    stages: Sequence[StageCount]
+    estimate: Estimate | None
+    cutover_rehearsal: Mapping[str, Any]
+    checks: Mapping[str, int]
+    accepted: Mapping[str, str]
+    steps: Sequence[Step] = field(default_factory=tuple)
+    on_copy: Mapping[str, Any] | None = None
+
+    @property
+    def exit_code(self) -> Exit:
+        """0 for GO, 3 for NO-GO."""
+        return Exit.OK if self.verdict == "GO" else Exit.NO_GO
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of the dry run's JSON document."""
+        return {key: value for key, value in plain(self).items() if key != "run_id"}
+
+
+@dataclass(frozen=True)
+class ApplyReport:
+    """What an apply did."""
+
+    run_id: str
+    generation: str
+    steps: Sequence[Step]
+    downtime_seconds: float
+    rejected_rows: int
+    backup: Mapping[str, Any]
+    new_entities: Mapping[str, int]
+    stages: Sequence[StageCount]
+    rollback_until: datetime | None
+    archive_until: datetime | None
+
+    exit_code = Exit.OK
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of the apply's JSON document."""
+        return {key: value for key, value in plain(self).items() if key != "run_id"}
+
+
+def dry_run_report(
+    connection: Connection,
+    run: Run,
+    verdict: Verdict,
+    rehearsed: CutoverResult | None,
+    estimated: Estimate | None,
+) -> DryRunReport:
+    """Gather the report of a dry run from the ledger and the build schema."""
+    steps = ledger.steps(connection, run.run_id)
+    checks = [step.detail["checks"] for step in steps if "checks" in step.detail]
+    return DryRunReport(
+        run_id=run.run_id,
+        generation=run.generation or "",
+        verdict="GO" if verdict.go else "NO-GO",
+        quick=rehearsed is None,
+        entities=plain(verdict.entities),
+        findings=verdict.findings,
+        reasons=verdict.reasons,
+        new_entities=count_entities(connection, "crm_build"),
+        stages=count_stages(connection, "crm_build"),
+        estimate=estimated,
+        cutover_rehearsal={
+            "ok": rehearsed is not None and not rehearsed.blockers,
+            "seconds": round(rehearsed.seconds, 3) if rehearsed else None,
+            "blockers": plain(rehearsed.blockers) if rehearsed else [],
+        },
+        checks={key: sum(check[key] for check in checks) for key in ("expected", "evaluated", "errored")},
+        accepted=run.accepted,
+        steps=steps,
+    )
+
+
+def apply_report(connection: Connection, run: Run) -> ApplyReport:
+    """Gather the report of an apply from the ledger."""
+    steps = ledger.steps(connection, run.run_id)
+    saved = next((step.detail for step in steps if step.name == "backup"), {})
+    end = run.unlocked_at or run.finished_at
+    return ApplyReport(
+        run_id=run.run_id,
+        generation=run.generation or "",
+        steps=steps,
+        downtime_seconds=round((end - run.locked_at).total_seconds(), 1) if end and run.locked_at else 0.0,
+        rejected_rows=int(
+            database.scalar(
+                connection, "select count(*) from crm_migration.rejected_records where run_id = %s", [run.run_id]
+            )
+        ),
+        backup={key: saved.get(key) for key in ("path", "bytes", "restore_tested")},
+        new_entities=count_entities(connection, "public"),
+        stages=count_stages(connection, "public"),
+        rollback_until=run.rollback_until,
+        archive_until=run.archive_until,
+    )
+
+
+def count_entities(connection: Connection, schema: str) -> dict[str, int]:
+    """Rows of each new table that exists in the schema."""
+    return {
+        name: int(database.scalar(connection, sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))))
+        for name in NEW_ENTITIES
+        if database.exists(connection, f"{schema}.{name}")
+    }
+
+
+def count_stages(connection: Connection, schema: str) -> list[StageCount]:
+    """Stages before and after, most frequent first."""
+    if not database.exists(connection, f"{schema}.opportunities"):
+        return []
+    return [
+        StageCount(row["legacy_stage"], row["stage"], row["rows"])
+        for row in database.rows(
+            connection,
+            sql.SQL(
+                "select legacy_stage, stage::text, count(*) as rows from {} group by 1, 2 order by 3 desc, 1 limit 50"
+            ).format(sql.Identifier(schema, "opportunities")),
+        )
+    ]

@@ -1,0 +1,418 @@
+"""The migration itself: lock, build, check, cut over, verify, unlock. Goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from crm_migrate import (
+    archive,
+    backup,
+    control,
+    cutover,
+    database,
+    findings,
+    gates,
+    inputs,
+    ledger,
+    legacy,
+    lock,
+    verification,
+)
+from crm_migrate.database import Connection
+from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, WrongState
+from crm_migrate.ledger import Run, Work
+from crm_migrate.legacy import LegacySchema
+from crm_migrate.observer import Observer
+from crm_migrate.reports import ApplyReport, apply_report
+from crm_migrate.resources import Sampler
+from crm_migrate.settings import Settings
+from crm_migrate.steps import dry_run
+from crm_migrate.steps import stage as stages
+from crm_migrate.steps.stage import Stage
+
+STEPS = (
+    "doctor",
+    "lock",
+    "backup",
+    "archive",
+    "sources",
+    "transform_stage_1",
+    "transform_stage_1_5",
+    "prepare",
+    "gates",
+    "cutover",
+    "validate",
+    "verify",
+    "unlock",
+)
+
+
+UNLOCKED = "The CRM is unlocked again and its tables are as they were."
+_GO_ON = "crm-migrate apply goes on; crm-migrate unlock gives up the run and opens the CRM."
+
+
+class NoDryRun(NoGo):
+    """There is no passed dry run of what would be run."""
+
+    code = "CRM-301"
+
+
+class AlreadyMigrated(WrongState):
+    """The migration was done; doing it twice would write nothing."""
+
+    code = "CRM-401"
+
+
+class GateSaysNo(NoGo):
+    """Under the lock the checks said no; the lock is released and the legacy database is as it was."""
+
+    code = "CRM-302"
+
+
+class DeadlinePassed(Stopped):
+    """The cutover would not be over in time."""
+
+    code = "CRM-701"
+
+
+class VerificationFailed(MigrationError):
+    """The migrated database is not what it must be. It stays locked until somebody decides."""
+
+    code, exit_code = "CRM-500", Exit.VERIFICATION_FAILED
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            what="The migrated database did not pass its verification.",
+            why=why,
+            state="The new tables are published, and the CRM stays locked: nobody has worked with them yet.",
+            next="crm-migrate rollback brings the legacy database back; crm-migrate unlock"
+            " --accept-failed-verification --reason TEXT opens it as it is.",
+        )
+
+
+def run(
+    connection: Connection, settings: Settings, observer: Observer, *, deadline: datetime | None = None
+) -> ApplyReport:
+    """Migrate the database, or go on with an unfinished migration.
+
+    Raises:
+        NoDryRun, inputs.InputsChanged: no passed dry run of exactly this, or it is too old.
+        GateSaysNo: the data changed since the dry run; unlocked, nothing changed.
+        DeadlinePassed: stopped before the cutover, unlocked.
+        VerificationFailed: after the cutover; stays locked.
+    """
+    stages.install(connection, settings)
+    lock.claim(connection)
+    run = ledger.latest(connection, "apply", states=ledger.UNFINISHED)
+    if run is not None and run.cutover_at is None and _unlocked_meanwhile(connection, run):
+        # people have worked since: what was built is out of date
+        ledger.set_run(connection, run.run_id, state="failed", finished_at="now")
+        run = None
+    resumed = run is not None
+    run, found = _resume(connection, settings, run) if run is not None else _begin(connection, settings)
+    observer.run_started(run.run_id, run.kind, resumed=resumed)
+    stage = Stage(connection, settings, run, found, observer)
+    with Sampler(settings, run.run_id), _ways_out(stage):
+        _until_cutover(stage, deadline)
+        _from_cutover(stage)
+    return apply_report(connection, ledger.get(connection, run.run_id))
+
+
+def _begin(connection: Connection, settings: Settings) -> tuple[Run, LegacySchema]:
+    done = ledger.latest(connection, "apply", states=("completed",))
+    if done is not None:
+        raise AlreadyMigrated(
+            f"This database was migrated by run {done.run_id} at {done.cutover_at:%Y-%m-%d %H:%M} UTC.",
+            next="crm-migrate verify, or crm-migrate status for what is still possible.",
+        )
+    found = legacy.detect(connection)
+    taken = inputs.take(connection, settings)
+    tried = ledger.latest(connection, "dry-run", states=("passed",))
+    newest = ledger.latest(connection, "dry-run", states=("passed", "no_go"))
+    if tried is None or newest is None:
+        raise NoDryRun("There is no passed dry run of this database.", next="crm-migrate dry-run")
+    if newest.run_id != tried.run_id:
+        raise NoDryRun(f"The latest dry run, {newest.run_id}, said NO-GO.", next="crm-migrate dry-run")
+    inputs.require_same(tried.inputs, taken, since=f"the dry run {tried.run_id}", next="crm-migrate dry-run")
+    age = database.scalar(
+        connection,
+        "select extract(epoch from clock_timestamp() - finished_at)::float8 / 3600"
+        " from crm_migration.runs where run_id = %s",
+        [tried.run_id],
+    )
+    if age > settings.dry_run_max_age_hours:
+        raise NoDryRun(
+            f"The passed dry run {tried.run_id} is {age:.0f} hours old; {settings.dry_run_max_age_hours:g} are allowed.",
+            next="crm-migrate dry-run",
+        )
+    run = ledger.start(
+        connection,
+        settings,
+        "apply",
+        STEPS,
+        generation=found.generation,
+        inputs=taken,
+        accepted=tried.accepted,
+        dry_run_id=tried.run_id,
+    )
+    ledger.set_run(connection, run.run_id, summary={"legacy": found.as_json(), "dry_run": tried.run_id})
+    return ledger.get(connection, run.run_id), found
+
+
+def _resume(connection: Connection, settings: Settings, run: Run) -> tuple[Run, LegacySchema]:
+    if run.cutover_at is None and not cutover.is_done(connection, run.run_id):
+        now = inputs.take(connection, settings)
+        locked = lock.owner(connection) is not None
+        # the fence is part of the schema while the lock is held; it was not when the run started
+        skip = {"schema"} if locked else set()
+        inputs.require_same(
+            {part: value for part, value in run.inputs.items() if part not in skip},
+            {part: value for part, value in now.items() if part not in skip},
+            since=f"run {run.run_id} started",
+            next="Put them back and run crm-migrate apply, or give up this run: crm-migrate unlock.",
+        )
+    return ledger.resume(connection, run), LegacySchema.from_json(run.summary["legacy"])
+
+
+def _unlocked_meanwhile(connection: Connection, run: Run) -> bool:
+    return (
+        ledger.is_done(connection, run.run_id, "lock")
+        and lock.owner(connection) is None
+        and not cutover.is_done(connection, run.run_id)
+    )
+
+
+def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
+    connection, settings, run = stage.connection, stage.settings, stage.run
+    if cutover.is_done(connection, run.run_id):
+        return
+    stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
+    stage.step("lock", lambda work: take_lock(stage, work))
+    if lock.owner(connection) is not None:
+        # a resumed run: the lock's connection died with the process, what it changed did not
+        lock.acquire(connection, settings, run_id=run.run_id)
+    with ThreadPoolExecutor(1, "backup") as pool:
+        saved = pool.submit(_back_up, stage)
+        try:
+            _build(stage)
+        finally:
+            failure = _result(saved)
+    if failure is not None:
+        raise failure
+    _keep_deadline(stage, deadline)
+
+
+def take_lock(stage: Stage, work: Work) -> None:
+    """Nobody writes from here on."""
+    lock.acquire(stage.connection, stage.settings, run_id=stage.run.run_id)
+    lock.wait_until_writers_are_gone(stage.connection)
+    owner = lock.owner(stage.connection)
+    work.detail["layers"] = list(owner.layers if owner else ())
+    ledger.set_run(stage.connection, stage.run.run_id, locked_at="now")
+
+
+def _back_up(stage: Stage) -> None:
+    # beside the transformation: both read what the lock holds still
+    with database.connect(stage.settings, application="crm-migrate backup") as connection:
+        beside = Stage(connection, stage.settings, stage.run, stage.legacy, stage.observer)
+        beside.step("backup", lambda work: back_up(beside, work))
+
+
+def back_up(stage: Stage, work: Work) -> None:
+    """Dump, restore into a scratch database, compare: without this there is no cutover."""
+    state = lock.stored_state(stage.connection)
+    made = backup.create(
+        stage.connection,
+        stage.settings,
+        run_id=stage.run.run_id,
+        folder=stage.settings.backup_dir,
+        locked_state=None if state is None else state.as_json(),
+    )
+    tested = backup.restore_test(stage.connection, stage.settings, made)
+    work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": tested.ok}
+
+
+def _result(future: Future[None]) -> BaseException | None:
+    return future.exception()
+
+
+def _build(stage: Stage) -> None:
+    connection, settings, run = stage.connection, stage.settings, stage.run
+    stage.step("archive", lambda work: copy_archive(stage, work))
+    if not ledger.is_done(connection, run.run_id, "gates"):
+        control.begin_build(connection, run.run_id, settings.batch_size)
+    stage.step("sources", lambda work: stages.transform_sources(stage, work))
+    stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
+    stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
+    stage.step("prepare", lambda work: stages.prepare(stage, work))
+    stage.step("gates", lambda work: pass_gates(stage, work))
+
+
+def copy_archive(stage: Stage, work: Work) -> None:
+    """Keep every legacy table that is changed in place, as it is now."""
+    work.rows = archive.copy(stage.connection, stage.legacy)
+
+
+def pass_gates(stage: Stage, work: Work) -> None:
+    """Source and target gate under the lock, with the acceptances of the dry run.
+
+    Raises:
+        GateSaysNo: lists the reasons.
+    """
+    checks = {}
+    for gate in ("source", "target"):
+        dry_run.run_gate(stage, gate, work)  # type: ignore[arg-type]  # literal of the loop
+        checks[gate] = work.detail.pop("checks")
+    verdict = findings.verdict(stage.connection, stage.settings, stage.run.run_id, stage.run.accepted)
+    work.detail |= {"checks": checks, "reasons": list(verdict.reasons)}
+    if not verdict.go:
+        raise GateSaysNo(
+            "Under the lock the checks said NO-GO. " + " ".join(verdict.reasons[:5]),
+            state=UNLOCKED,
+            next="crm-migrate dry-run",
+        )
+
+
+def _keep_deadline(stage: Stage, deadline: datetime | None) -> None:
+    if deadline is None:
+        return
+    now = database.scalar(stage.connection, "select clock_timestamp()")
+    seconds = database.scalar(
+        stage.connection,
+        "select coalesce(sum(extract(epoch from finished_at - started_at)), 0)::float8 from crm_migration.steps"
+        " where run_id = %s and name in ('prepare', 'gates')",
+        [stage.run.run_id],
+    )
+    if (deadline - now).total_seconds() < seconds:
+        raise DeadlinePassed(
+            f"The cutover and its verification would not be over by {deadline:%H:%M}.",
+            state=UNLOCKED,
+            next="crm-migrate apply, with a later deadline",
+        )
+
+
+def _from_cutover(stage: Stage) -> None:
+    connection, run = stage.connection, stage.run
+    stage.step("cutover", lambda work: cut_over(stage, work))
+    stage.step("validate", lambda work: cutover.validate(connection, stage.settings))
+    stage.step("verify", lambda work: verify(stage, work))
+    stage.step("unlock", lambda work: unlock(stage))
+    ledger.set_run(connection, run.run_id, state="completed", verdict="GO", finished_at="now", error=None)
+
+
+def cut_over(stage: Stage, work: Work) -> None:
+    """Publish the new tables and archive the old, in one transaction."""
+    connection, settings, run = stage.connection, stage.settings, stage.run
+    if not cutover.is_done(connection, run.run_id):
+        result = cutover.execute(connection, settings, run.run_id, stage.legacy, lock.require_held(connection))
+        work.detail["seconds"] = result.seconds
+    connection.execute(
+        """
+        update crm_migration.runs
+        set
+            cutover_at = done.at,
+            rollback_until = done.at + make_interval(secs => %s),
+            archive_until = done.at + make_interval(days => %s)
+        from (select min(applied_at) as at from crm_migration.migration_history where run_id = %s) as done
+        where run_id = %s
+        """,
+        [settings.rollback_hours * 3600, settings.archive_days, run.run_id, run.run_id],
+    )
+
+
+def verify(stage: Stage, work: Work) -> None:
+    """Published gate and oracles over all rows.
+
+    Raises:
+        VerificationFailed: it stays locked.
+    """
+    gate = gates.run(stage.settings, stage.connection, "published", stage.run.run_id)
+    blockers = [finding for finding in gate.findings if finding.severity == "blocker"]
+    result = verification.run(
+        stage.connection,
+        stage.settings,
+        stage.run.run_id,
+        stage.legacy,
+        sample=stage.settings.sample_size,
+        seed=stage.settings.sample_seed,
+    )
+    work.detail |= {"oracles": {oracle.id: oracle.ok for oracle in result.oracles}}
+    reasons = [finding.message for finding in blockers]
+    reasons += [f"{oracle.id}: {oracle.message}" for oracle in result.oracles if oracle.ok is False]
+    if reasons:
+        raise VerificationFailed(" ".join(reasons[:5]))
+
+
+def unlock(stage: Stage) -> None:
+    """People may work again, with the new tables and through the compatibility views."""
+    control.end_build(stage.connection)
+    lock.release(stage.connection, stage.settings)
+    ledger.set_run(stage.connection, stage.run.run_id, unlocked_at="now")
+
+
+@contextmanager
+def _ways_out(stage: Stage) -> Iterator[None]:
+    """Where a failure leaves the run: before the cutover unlocked, after it locked, in both cases written down.
+
+    What can simply go on (an interruption, a lost connection) stays locked in either case.
+    """
+    connection, run = stage.connection, stage.run
+    try:
+        yield
+    except KeyboardInterrupt:
+        interrupted = Interrupted("The run was interrupted.", state=_state(stage), next=_GO_ON)
+        _write_down(connection, run, "stopped", interrupted)
+        raise interrupted from None
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Stopped(
+            "The connection to the database was lost, or the server cannot go on.",
+            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            state=_state(stage),
+            next="crm-migrate apply, as soon as the server answers",
+        ) from error
+    except MigrationError as error:
+        if _is_done(stage) is False and not isinstance(error, lock.LockHeld | Stopped):
+            if lock.release(connection, stage.settings):
+                control.end_build(connection)
+                error.state = UNLOCKED
+            _write_down(connection, run, "failed", error)
+        elif isinstance(error, DeadlinePassed):
+            lock.release(connection, stage.settings)
+            control.end_build(connection)
+            _write_down(connection, run, "failed", error)
+        else:
+            _write_down(connection, run, "stopped", error)
+        raise
+
+
+def _is_done(stage: Stage) -> bool | None:
+    try:
+        return cutover.is_done(stage.connection, stage.run.run_id)
+    except psycopg.Error:
+        return None
+
+
+def _state(stage: Stage) -> str:
+    done = _is_done(stage)
+    if done is None:
+        return "Unknown until the server answers; every finished step is recorded, and the CRM may be locked."
+    if done:
+        return "The new tables are published; the CRM is locked until the run has gone on."
+    if lock.owner(stage.connection) is None:
+        return "The CRM is not locked; its tables are as they were."
+    return "The CRM is locked; its tables are as they were. Finished batches are kept."
+
+
+def _write_down(connection: Connection, run: Run, state: str, error: MigrationError) -> None:
+    with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError):
+        connection.execute(
+            "update crm_migration.runs set state = %s, error = %s, finished_at = clock_timestamp() where run_id = %s",
+            [state, Jsonb(error.as_dict()), run.run_id],
+        )

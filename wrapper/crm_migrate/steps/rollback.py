@@ -1,0 +1,201 @@
+"""The way back: lock, carry over what people changed, legacy schema as it was, proof, unlock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from crm_migrate import control, database, ledger, lock, rollback
+from crm_migrate.database import Connection
+from crm_migrate.errors import Exit, Interrupted, MigrationError, Stopped, UsageError, WrongState
+from crm_migrate.ledger import Run, Work
+from crm_migrate.legacy import LegacySchema
+from crm_migrate.observer import Observer
+from crm_migrate.reports import plain
+from crm_migrate.resources import Sampler
+from crm_migrate.settings import Settings
+from crm_migrate.steps import stage as stages
+from crm_migrate.steps.stage import Stage
+
+STEPS = ("lock", "rollback", "prove", "unlock")
+
+
+class WindowClosed(MigrationError):
+    """The time in which a rollback is promised is over."""
+
+    code, exit_code = "CRM-600", Exit.WINDOW
+
+
+class NotAsBefore(MigrationError):
+    """After the rollback something differs from the state before the run."""
+
+    code, exit_code = "CRM-510", Exit.VERIFICATION_FAILED
+
+
+@dataclass(frozen=True)
+class RollbackReport:
+    """What was carried over and what was exported."""
+
+    run_id: str
+    apply_run_id: str
+    carried_over: dict[str, Any]
+    exported: str | None
+    differences: list[Any]
+    seconds: float
+
+    exit_code = Exit.OK
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of the rollback's JSON document."""
+        return {key: value for key, value in plain(self).items() if key != "run_id"}
+
+
+def run(
+    connection: Connection,
+    settings: Settings,
+    observer: Observer,
+    *,
+    keep_changes: bool = True,
+    force_reason: str | None = None,
+) -> RollbackReport:
+    """Bring the legacy schema back, or go on with an unfinished rollback.
+
+    Args:
+        keep_changes: carry over what people changed since the cutover; otherwise exactly the state before the run.
+        force_reason: why a rollback is done although its window is closed; recorded.
+
+    Raises:
+        WrongState: nothing to roll back.
+        WindowClosed: more than `rollback_hours` since the cutover, by the server's clock.
+    """
+    if not control.installed(connection):
+        raise WrongState("This database was never migrated; there is nothing to roll back.", next="crm-migrate status")
+    stages.install(connection, settings)
+    lock.claim(connection)
+    migrated = _migrated(connection)
+    unfinished = ledger.latest(connection, "rollback", states=ledger.UNFINISHED)
+    if unfinished is not None and unfinished.dry_run_id == migrated.run_id:
+        if unfinished.summary.get("keep_changes", True) != keep_changes:
+            raise UsageError(
+                "The unfinished rollback was started with the other choice about people's changes.",
+                next="crm-migrate rollback " + ("--discard-changes" if keep_changes else "--keep-changes"),
+            )
+        run = ledger.resume(connection, unfinished)
+    else:
+        _require_window(connection, migrated, force_reason)
+        run = ledger.start(
+            connection,
+            settings,
+            "rollback",
+            STEPS,
+            generation=migrated.generation,
+            inputs=migrated.inputs,
+            dry_run_id=migrated.run_id,
+        )
+        ledger.set_run(connection, run.run_id, summary={"keep_changes": keep_changes, "forced_because": force_reason})
+        run = ledger.get(connection, run.run_id)
+    observer.run_started(run.run_id, run.kind, resumed=unfinished is not None)
+    stage = Stage(connection, settings, run, LegacySchema.from_json(migrated.summary["legacy"]), observer)
+    try:
+        with Sampler(settings, run.run_id):
+            return _play(stage, migrated, keep_changes=keep_changes)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "The rollback was interrupted.", state="The CRM is locked.", next="crm-migrate rollback goes on."
+        ) from None
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Stopped(
+            "The connection to the database was lost, or the server cannot go on.",
+            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            state="The rollback happens whole or not at all; the CRM may be locked.",
+            next="crm-migrate rollback, as soon as the server answers",
+        ) from error
+    except MigrationError as error:
+        if not connection.closed:
+            connection.execute(
+                "update crm_migration.runs set state = 'stopped', error = %s where run_id = %s",
+                [Jsonb(error.as_dict()), run.run_id],
+            )
+        raise
+
+
+def _migrated(connection: Connection) -> Run:
+    unfinished = ledger.latest(connection, "apply", states=ledger.UNFINISHED)
+    done = unfinished or ledger.latest(connection, "apply", states=("completed",))
+    if done is None or (done.cutover_at is None):
+        raise WrongState(
+            "There is no migration to roll back.",
+            why="An unfinished run before its cutover is given up by crm-migrate unlock." if unfinished else "",
+            next="crm-migrate status",
+        )
+    return done
+
+
+def _require_window(connection: Connection, migrated: Run, force_reason: str | None) -> None:
+    late = database.scalar(
+        connection,
+        "select extract(epoch from clock_timestamp() - rollback_until)::float8 from crm_migration.runs where run_id = %s",
+        [migrated.run_id],
+    )
+    if late > 0 and not force_reason:
+        raise WindowClosed(
+            f"The rollback window closed {late / 3600:.1f} hours ago, at {migrated.rollback_until:%Y-%m-%d %H:%M} UTC.",
+            next="crm-migrate rollback --force --reason TEXT, if you must",
+        )
+
+
+def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
+    connection, settings, run = stage.connection, stage.settings, stage.run
+
+    def bring_back(work: Work) -> None:
+        if not rollback.is_done(connection, migrated.run_id):
+            result = rollback.execute(
+                connection,
+                settings,
+                migrated.run_id,
+                keep_changes=keep_changes,
+                export_dir=settings.work_dir / "exports",
+            )
+            work.detail |= {"carried_over": plain(result.carried_over), "exported": plain(result.exported)}
+
+    def prove(work: Work) -> None:
+        differences = rollback.prove(connection, settings, migrated.run_id, keep_changes=keep_changes)
+        work.detail["differences"] = plain(differences)
+        if differences:
+            raise NotAsBefore(
+                f"After the rollback {len(differences)} thing(s) differ from before: "
+                + "; ".join(f"{item.kind} {item.identity}" for item in differences[:5]),
+                state="The legacy tables are back. The CRM stays locked.",
+                next="crm-migrate unlock --accept-failed-verification --reason TEXT, after looking at them",
+            )
+
+    stage.step("lock", lambda work: _lock(stage, work))
+    lock.acquire(connection, settings, run_id=run.run_id)
+    stage.step("rollback", bring_back)
+    stage.step("prove", prove)
+    stage.step("unlock", lambda work: _unlock(stage))
+    ledger.set_run(connection, migrated.run_id, state="rolled_back")
+    ledger.set_run(connection, run.run_id, state="completed", finished_at="now", error=None)
+    steps = {step.name: step for step in ledger.steps(connection, run.run_id)}
+    detail = steps["rollback"].detail
+    return RollbackReport(
+        run_id=run.run_id,
+        apply_run_id=migrated.run_id,
+        carried_over=dict(detail.get("carried_over", {})),
+        exported=detail.get("exported"),
+        differences=list(steps["prove"].detail.get("differences", [])),
+        seconds=sum(step.seconds or 0.0 for step in steps.values()),
+    )
+
+
+def _lock(stage: Stage, work: Work) -> None:
+    lock.acquire(stage.connection, stage.settings, run_id=stage.run.run_id)
+    lock.wait_until_writers_are_gone(stage.connection)
+
+
+def _unlock(stage: Stage) -> None:
+    control.end_build(stage.connection)
+    lock.release(stage.connection, stage.settings)

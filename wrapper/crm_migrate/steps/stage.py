@@ -1,0 +1,143 @@
+"""The stage a run plays on: its connection, its settings, its ledger entry and who watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crm_migrate import control, database, doctor, ledger, seeds, transform
+from crm_migrate.database import Connection
+from crm_migrate.errors import ConfigurationError, NoGo
+from crm_migrate.ledger import Run, Work
+from crm_migrate.legacy import LegacySchema
+from crm_migrate.observer import Observer
+from crm_migrate.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything a step needs to know."""
+
+    connection: Connection
+    settings: Settings
+    run: Run
+    legacy: LegacySchema
+    observer: Observer
+
+    def step(self, name: str, do: Callable[[Work], None]) -> None:
+        """Do a step of the run unless the ledger says it is done, and tell the observer."""
+        if ledger.is_done(self.connection, self.run.run_id, name):
+            return
+        self.observer.step_started(name)
+        ledger.run_step(self.connection, self.run, name, do)
+        done = next(step for step in ledger.steps(self.connection, self.run.run_id) if step.name == name)
+        self.observer.step_done(name, done.seconds or 0.0, done.rows)
+
+
+def examine(connection: Connection, settings: Settings) -> doctor.Examination:
+    """Ask the doctor, and refuse when something is in the way.
+
+    Raises:
+        ConfigurationError: a blocker among the checks; lists all of them.
+    """
+    examination = doctor.examine(connection, settings)
+    failed = [check for check in examination.checks if not check.ok and check.severity == "blocker"]
+    if failed:
+        raise Unfit(failed)
+    return examination
+
+
+class Unfit(ConfigurationError):
+    """The doctor found something that has to be mended first."""
+
+    code = "CRM-012"
+
+    def __init__(self, failed: list[doctor.Check]) -> None:
+        super().__init__(
+            what=" ".join(check.message for check in failed),
+            why=", ".join(check.id for check in failed),
+            next=" ".join(dict.fromkeys(check.hint for check in failed if check.hint)) or "crm-migrate doctor",
+        )
+
+
+class SeedsWrong(NoGo):
+    """The mapping files do not fit each other or this database."""
+
+    code = "CRM-310"
+
+    def __init__(self, problems: list[seeds.SeedProblem]) -> None:
+        first = [f"{problem.file}:{problem.line}: {problem.message}" for problem in problems[:10]]
+        more = f" … and {len(problems) - 10} more." if len(problems) > 10 else ""
+        super().__init__(
+            what=f"{len(problems)} problem(s) in the mapping files. " + " ".join(first) + more,
+            next="Correct these lines, then run crm-migrate dry-run again.",
+        )
+
+
+def transform_sources(stage: Stage, work: Work) -> None:
+    """Load the mappings and build staging and intermediate models: enough for the source gate."""
+    result = transform.build(stage.settings, stage.run.run_id, "sources_only")
+    work.detail["models"] = result.seconds_by_model
+
+
+def transform_stage(stage: Stage, selector: str, work: Work) -> None:
+    """Build the marts of one stage in the build schema, batch by batch."""
+    result = transform.build(stage.settings, stage.run.run_id, selector)
+    work.rows = database.scalar(
+        stage.connection,
+        "select coalesce(sum(rows_written), 0)::bigint from crm_migration.batches where run_id = %s and model = any(%s)",
+        [stage.run.run_id, list(result.seconds_by_model)],
+    )
+    work.detail["models"] = result.seconds_by_model
+
+
+def prepare(stage: Stage, work: Work) -> None:
+    """Indexes, keys, identity and statistics in the build schema: all that is slow and touches no legacy table."""
+    for folder in ("prepare/stage_1", "prepare/stage_1_5"):
+        database.run_sql_folder(stage.connection, folder)
+    keep_excluded(stage)
+
+
+def keep_excluded(stage: Stage) -> None:
+    """Copy the rows that a named rule leaves out: the oracles ask for them after the build schema is gone."""
+    with stage.connection.transaction():
+        stage.connection.execute("delete from crm_migration.excluded_rows where run_id = %s", [stage.run.run_id])
+        stage.connection.execute(
+            "insert into crm_migration.excluded_rows (run_id, entity, row_key, rule)"
+            " select %s, entity, row_key::text, rule from crm_build.int_excluded_rows",
+            [stage.run.run_id],
+        )
+
+
+def record_blockers(connection: Connection, run_id: str, gate: str, blockers: list[Mapping[str, Any]]) -> None:
+    """Write what stands in the way as findings of severity blocker: code, entity, message, hint, rows, sample_keys."""
+    connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
+    for blocker in blockers:
+        connection.execute(
+            """
+            insert into crm_migration.findings
+                (run_id, gate, check_id, code, entity, severity, rows, sample_keys, message, hint)
+            values (%s, %s, %s, %s, %s, 'blocker', %s, to_jsonb(%s::text[]), %s, %s)
+            on conflict (run_id, gate, code, entity) do update set
+                rows = findings.rows + excluded.rows,
+                sample_keys = findings.sample_keys || excluded.sample_keys,
+                message = findings.message || ' ' || excluded.message
+            """,
+            [
+                run_id,
+                gate,
+                gate,
+                blocker["code"],
+                blocker["entity"],
+                blocker.get("rows", 1),
+                list(blocker.get("sample_keys", ())),
+                blocker["message"],
+                blocker.get("hint", ""),
+            ],
+        )
+
+
+def install(connection: Connection, settings: Settings) -> None:
+    """Have the control schema."""
+    control.install(connection, settings)
