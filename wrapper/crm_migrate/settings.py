@@ -183,3 +183,17 @@ def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
         raise ConfigurationError(
             f"The setting {name} from {origin} has a value that cannot be used: {value!r}.", why=str(error)
         ) from error
+
+
+def describe(loaded: Loaded) -> list[dict[str, Any]]:
+    """Each setting with its value (without secrets), its origin and what it means."""
+    shown = loaded.settings.public()
+    return [
+        {
+            "name": item.name,
+            "value": shown[item.name],
+            "origin": loaded.origins[item.name],
+            "help": item.metadata["help"],
+        }
+        for item in dataclasses.fields(Settings)
+    ]

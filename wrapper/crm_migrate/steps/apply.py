@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -26,7 +26,7 @@ from crm_migrate import (
     verification,
 )
 from crm_migrate.database import Connection
-from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, WrongState
+from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, UsageError, WrongState
 from crm_migrate.ledger import Run, Work
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.observer import Observer
@@ -416,3 +416,20 @@ def _write_down(connection: Connection, run: Run, state: str, error: MigrationEr
             "update crm_migration.runs set state = %s, error = %s, finished_at = clock_timestamp() where run_id = %s",
             [state, Jsonb(error.as_dict()), run.run_id],
         )
+
+
+def deadline_at(connection: Connection, text: str | None) -> datetime | None:
+    """The next moment at which the server's clock, in UTC, shows HH:MM.
+
+    Raises:
+        UsageError: not a time.
+    """
+    if text is None:
+        return None
+    try:
+        wanted = datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time of day.", next="--deadline 23:30 (UTC)") from None
+    now: datetime = database.scalar(connection, "select clock_timestamp()")
+    moment = now.replace(hour=wanted.hour, minute=wanted.minute, second=0, microsecond=0)
+    return moment if moment > now else moment + timedelta(days=1)

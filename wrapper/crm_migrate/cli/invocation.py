@@ -1,0 +1,183 @@
+"""One invocation of the program: its settings, its connection, its output, and how its errors end."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+from crm_migrate.errors import Exit, Interrupted, MigrationError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from crm_migrate.database import Connection
+    from crm_migrate.settings import Settings
+
+
+class Result(Protocol):
+    """What a command renders."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The run it speaks of."""
+
+    @property
+    def exit_code(self) -> Exit:
+        """How the program ends."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of its JSON document."""
+
+
+class Invocation:
+    """A command at work."""
+
+    def __init__(self, command: str, settings: Settings, *, json: bool, debug: bool) -> None:
+        self.command = command
+        self.settings = settings
+        self.json = json
+        self.debug = debug
+        self.database: str | None = None
+        self.exit_code = Exit.OK
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """An open connection to the database of the settings."""
+        from crm_migrate import database
+
+        with database.connect(self.settings) as connection:
+            self.database = connection.info.dbname
+            yield connection
+
+    def confirm_database(self, connection: Connection, given: str | None) -> None:
+        """Have the operator name the database.
+
+        Raises:
+            UsageError: no answer without a terminal, or another name.
+        """
+        name = connection.info.dbname
+        if given is None:
+            if not sys.stdin.isatty():
+                raise UsageError(
+                    "This changes the database and nobody is there to confirm it.",
+                    next=f"crm-migrate {self.command} --confirm-database {name}",
+                )
+            given = typer.prompt(f"This changes the database {name}. Type its name to go on", err=True)
+        if given.strip() != name:
+            raise UsageError(
+                f"The name does not match: this connection leads to {name!r}.",
+                next="Check DATABASE_URL, or type the name.",
+            )
+
+    def finish(self, result: Result, render: Any = None) -> None:
+        """Print the result, as JSON or for people, and remember its exit code."""
+        self.exit_code = result.exit_code
+        if self.json:
+            self.document(result.as_json(), run_id=result.run_id)
+        elif render is not None:
+            render(stdout(), result)
+
+    def document(self, body: dict[str, Any], *, run_id: str | None = None) -> None:
+        """Print the command's JSON document."""
+        head = {
+            "schema": f"crm-migrate/{self.command}/1",
+            "ok": self.exit_code == Exit.OK,
+            "exit_code": int(self.exit_code),
+            "run_id": run_id,
+            "database": self.database,
+            "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        print(json_module.dumps(head | body, ensure_ascii=False, indent=2, default=str))
+
+
+def stdout() -> Console:
+    """The console for results."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def stderr() -> Console:
+    """The console for everything else."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def invocation(
+    command: str,
+    *,
+    dsn: str | None = None,
+    config: Path | None = None,
+    json: bool = False,
+    debug: bool = False,
+    **flags: Any,
+) -> Iterator[Invocation]:
+    """Run a command's body; every way it can end is turned into the right exit code here."""
+    call: Invocation | None = None
+    failure: MigrationError
+    try:
+        from crm_migrate import settings
+
+        loaded = settings.load(config, dsn=dsn, **flags)
+        call = Invocation(command, loaded.settings, json=json, debug=debug)
+        yield call
+        raise typer.Exit(int(call.exit_code))
+    except MigrationError as error:
+        failure = error
+    except KeyboardInterrupt:
+        failure = Interrupted("Interrupted.", state="What was finished is recorded.", next="crm-migrate status")
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        failure = _unexpected(error, call)
+    if debug:
+        traceback.print_exception(failure)
+    _show(failure, call or Invocation.__new__(Invocation), command, json=json)
+    raise typer.Exit(int(failure.exit_code))
+
+
+def _unexpected(error: Exception, call: Invocation | None) -> MigrationError:
+    from crm_migrate import log
+
+    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    if call is not None:
+        for secret in log.secrets_of(call.settings):
+            text = text.replace(secret, "***")
+    log.logger.error("unexpected error", exc_info=error)
+    return MigrationError(
+        "Something unexpected went wrong.",
+        why=text,
+        state="What was finished is recorded; the CRM may be locked.",
+        next="crm-migrate status, then the same command again; --debug shows where it happened.",
+    )
+
+
+def _show(error: MigrationError, call: Invocation, command: str, *, json: bool) -> None:
+    from crm_migrate import log
+
+    log.event("error", **error.as_dict(), exit_code=int(error.exit_code))
+    if json:
+        call.command = command
+        call.database = getattr(call, "database", None)
+        call.exit_code = error.exit_code
+        call.document({"error": error.as_dict()})
+        return
+    from rich.text import Text
+
+    console = stderr()
+    console.print(Text(f"{error.code}  {error.what}", style="bold red"))
+    for label, text in (("why", error.why), ("state", error.state), ("next", error.next)):
+        if text:
+            console.print(Text(f"  {label:<6}", style="dim") + Text(text))

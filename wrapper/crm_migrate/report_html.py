@@ -1,0 +1,106 @@
+"""Reports as one HTML file each: readable without a network, in print, in light and dark, and without colour."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from crm_migrate import database
+from crm_migrate.database import Connection
+from crm_migrate.reports import ApplyReport, DryRunReport, plain
+
+if TYPE_CHECKING:
+    from crm_migrate.verification import Verification
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("crm_migrate", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["thousands"] = lambda value: f"{value:,}"
+    environment.filters["seconds"] = lambda value: "–" if value is None else f"{value:,.1f} s"
+    environment.filters["size"] = _size
+    return environment
+
+
+def _size(count: float | None) -> str:
+    if not count:
+        return "–"
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"
+
+
+def write_dry_run(connection: Connection, report: DryRunReport, target: Path) -> Path:
+    """Write the dry run's report."""
+    return _write(
+        "dry_run.html",
+        target,
+        report=plain(report),
+        steps=_bars(plain(report.steps)),
+        load=_load(connection, report.run_id),
+        database=connection.info.dbname,
+    )
+
+
+def write_apply(connection: Connection, report: ApplyReport, target: Path) -> Path:
+    """Write the report of a finished apply."""
+    return _write(
+        "apply.html",
+        target,
+        report=plain(report),
+        steps=_bars(plain(report.steps)),
+        load=_load(connection, report.run_id),
+        database=connection.info.dbname,
+    )
+
+
+def write_verification(result: Verification, target: Path) -> Path:
+    """Write the oracles and the sample, before and after side by side."""
+    return _write("verification.html", target, report=plain(result))
+
+
+def _write(template: str, target: Path, **values: Any) -> Path:
+    text = _environment().get_template(template).render(generated_at=datetime.now(UTC), **values)
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # a report holds keys and samples of customers' data
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    return target
+
+
+def _bars(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Steps with the share of the longest, for bars."""
+    longest = max((step["seconds"] or 0.0 for step in steps), default=0.0) or 1.0
+    return [{**step, "share": round(100 * (step["seconds"] or 0.0) / longest, 1)} for step in steps]
+
+
+def _load(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Peaks of the machine's load during the run."""
+    return database.rows(
+        connection,
+        """
+        select
+            count(*) as samples,
+            max(cpu_percent)::float8 as cpu,
+            max(memory_bytes) as memory,
+            max(disk_read_bytes) as read,
+            max(disk_write_bytes) as written,
+            min(disk_free_bytes) as free
+        from crm_migration.resource_samples
+        where run_id = %s
+        """,
+        [run_id],
+    )[0]
