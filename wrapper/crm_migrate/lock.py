@@ -147,7 +147,7 @@ def acquire(connection: Connection, settings: Settings, *, run_id: str | None = 
         )
     fault_points.reached("lock.state-stored")
     try:
-        layers = ["owner", *_shut_out(connection, before)]
+        layers = ["owner", *_shut_out(connection, before, logins=settings.shut_out_logins)]
         fault_points.reached("lock.logins-shut")
         _with_patience(connection, settings, lambda: _fence(connection, before))
     except MigrationError:
@@ -180,7 +180,7 @@ def release(connection: Connection, settings: Settings) -> bool:
     fault_points.reached("unlock.fence-down")
     with connection.transaction():
         for login in before.logins:
-            if _may_alter(connection, login.name):
+            if settings.shut_out_logins and _may_alter(connection, login.name):
                 connection.execute(
                     sql.SQL("alter role {} login connection limit {}").format(
                         sql.Identifier(login.name), sql.Literal(login.connection_limit)
@@ -236,8 +236,8 @@ def _may_alter(connection: Connection, role: str) -> bool:
     )
 
 
-def _shut_out(connection: Connection, before: AccessState) -> list[str]:
-    shut = login_layer(connection, before)
+def _shut_out(connection: Connection, before: AccessState, *, logins: bool) -> list[str]:
+    shut = login_layer(connection, before) if logins else ()
     for role in shut:
         connection.execute(sql.SQL("alter role {} nologin").format(sql.Identifier(role)))
     names = [login.name for login in before.logins]

@@ -27,8 +27,19 @@ FILE = "crm-migrate.toml"
 
 # Connection, place and look do not change what a run does to the data: they stay out of the fingerprint.
 _NOT_FINGERPRINTED = frozenset(
-    {"dsn", "work_dir", "backup_dir", "seeds_dir", "log_file", "dry_run_max_age_hours", "heartbeat_seconds"}
+    {
+        "dsn",
+        "work_dir",
+        "backup_dir",
+        "seeds_dir",
+        "log_file",
+        "dry_run_max_age_hours",
+        "heartbeat_seconds",
+        "shut_out_logins",
+    }
 )
+
+_BOOLEANS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
 
 def _setting(default: Any, help: str, **kwargs: Any) -> Any:
@@ -63,6 +74,7 @@ class Settings:
     recovery_timeout: float = _setting(120.0, "waiting for a server that starts up or recovers")
     buffer_percent: float = _setting(50.0, "added to the estimate of the downtime")
     heartbeat_seconds: float = _setting(1.0, "between two samples of the machine's load")
+    shut_out_logins: bool = _setting(True, "the lock also takes the login from the application's roles")
     rename: Mapping[str, str] = _setting(None, "new tables whose names are taken, and what they are called instead")
     triggers: Mapping[str, str] = _setting(None, "the installation's triggers on deals: carry or drop")
 
@@ -170,6 +182,8 @@ def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
     try:
         if hint is Path:
             return Path(value)
+        if hint is bool:
+            return _BOOLEANS[str(value).lower()]
         if hint in (int, float, str):
             if isinstance(value, bool):
                 raise ValueError("true and false are not a value for it")
@@ -179,7 +193,7 @@ def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError("a table is expected, such as {deal_won = 'carry'}")
         return {str(key): str(item) for key, item in value.items()}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(
             f"The setting {name} from {origin} has a value that cannot be used: {value!r}.", why=str(error)
         ) from error

@@ -152,6 +152,12 @@ def _begin(connection: Connection, settings: Settings) -> tuple[Run, LegacySchem
             f"The passed dry run {tried.run_id} is {age:.0f} hours old; {settings.dry_run_max_age_hours:g} are allowed.",
             next="crm-migrate dry-run",
         )
+    if "carry" in settings.triggers.values() and not tried.summary.get("on_copy"):
+        raise NoDryRun(
+            "A trigger of the installation is carried over, and that was tried without a copy only.",
+            why="A carried trigger is exercised on a restored copy, where it can do no harm.",
+            next="crm-migrate dry-run --on-copy",
+        )
     run = ledger.start(
         connection,
         settings,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crm_migrate import backup, database, ledger, lock
+from crm_migrate import backup, ledger, lock
 from crm_migrate.database import Connection
-from crm_migrate.errors import Exit, WrongState
+from crm_migrate.errors import Exit
 from crm_migrate.reports import plain
 from crm_migrate.settings import Settings
 
@@ -69,19 +69,9 @@ def restore(connection: Connection, settings: Settings, folder: Path) -> BackupR
     """Restore into an empty database and unlock it.
 
     Raises:
-        WrongState: the database holds tables already.
+        backup.RestoreTargetNotEmpty: the database holds tables already.
     """
-    made = backup.verify(folder)
-    tables = database.scalar(
-        connection,
-        "select count(*) from pg_catalog.pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')",
-    )
-    if tables:
-        raise WrongState(
-            f"The database {connection.info.dbname} holds {tables} tables already; a restore needs an empty one.",
-            next="createdb NEW, then crm-migrate backup restore FOLDER --dsn …/NEW",
-        )
-    backup.restore(made.path, settings, connection.info.dbname)
+    made = backup.restore(folder, settings.dsn)
     lock.release(connection, settings)
     return BackupReport(made.path, made.bytes, connection.info.dbname, True)
 
