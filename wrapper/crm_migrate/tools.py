@@ -6,14 +6,21 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from crm_migrate.errors import ConfigurationError
 
 DEBIAN = Path("/usr/lib/postgresql")
+# the session's name is ours; a secret is never an argument
+_NOT_PASSED_ON = frozenset({"application_name", "sslpassword"})
 
 
 class ToolMissing(ConfigurationError):
@@ -96,3 +103,68 @@ def _installed(name: str) -> Iterator[Tool]:
     for path, is_embedded in places:
         if os.access(path, os.X_OK) and (major := major_version(path)):
             yield Tool(path, major, is_embedded)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended, and what it said on its standard error."""
+
+    exit_code: int
+    said: str
+
+
+class Running:
+    """A program at work; its error output goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+        self._process = process
+        self._output = output
+
+    def wait(self) -> Done:
+        """Wait for its end."""
+        exit_code = self._process.wait()
+        self._output.seek(0)
+        return Done(exit_code, self._output.read().decode(errors="replace"))
+
+    def stop(self) -> None:
+        """End it if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+
+@contextmanager
+def started(tool: Tool, arguments: Sequence[str], dsn: str, *, session: str, target: bool = False) -> Iterator[Running]:
+    """Run a program against a database; it is ended with the block when something fails in it.
+
+    The password goes through the environment: the arguments can be read by every account of the machine.
+
+    Args:
+        tool: from `find`.
+        arguments: without the connection.
+        dsn: where to connect to; empty means libpq's own variables.
+        session: the application name that the server shows.
+        target: the program wants `--dbname` said, as pg_restore does.
+    """
+    values = conninfo_to_dict(dsn)
+    environment = {**os.environ, "PGAPPNAME": session, "LC_ALL": "C.UTF-8"}
+    if password := values.pop("password", None):
+        environment["PGPASSWORD"] = str(password)
+    connection = make_conninfo("", **{key: value for key, value in values.items() if key not in _NOT_PASSED_ON})
+    if target and not connection:
+        connection = make_conninfo("", dbname=os.environ.get("PGDATABASE") or os.environ.get("PGUSER") or "postgres")
+    options = [f"--dbname={connection}"] if connection else []
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [str(tool.path), *options, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            umask=0o077,
+        )
+        running = Running(process, output)
+        try:
+            yield running
+        finally:
+            running.stop()
