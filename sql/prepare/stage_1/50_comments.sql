@@ -1,0 +1,14 @@
+comment on table crm_build.opportunities is 'One row per opportunity; takes the place of deals and keeps their ids.';
+comment on column crm_build.opportunities.legacy_stage is 'The stage in the words of the application before the migration; a trigger keeps it in step with stage.';
+comment on column crm_build.opportunities.stage_manual is 'The probability was set by hand: a change of the stage leaves it alone.';
+comment on column crm_build.opportunities.status_manual is 'The status was set by hand: a change of the stage leaves it alone.';
+comment on column crm_build.opportunities.legacy_attributes is 'Values of columns of deals that did not fit the column which has their name now.';
+comment on column crm_build.opportunities.commission_amount is 'Amount times commission_percent, generated.';
+comment on table crm_build.contact_organizations is 'One row per contact and organization the contact works with; at most one is the primary organization.';
+comment on column crm_build.contact_organizations.origin is 'Which rule made the link: employer (contacts.company_id), deal, or manual.';
+comment on table crm_build.contact_preferred_principals is 'One row per contact and principal the contact speaks for.';
+comment on table crm_build.opportunity_participants is 'One row per opportunity, organization and role.';
+comment on column crm_build.opportunity_participants.origin is 'deal: in step with the columns of the opportunity; manual: added by hand.';
+comment on table crm_build.opportunity_products is 'One row per product line of an opportunity.';
+comment on table crm_build.activities is 'One row per engagement (no opportunity) or interaction (of an opportunity); those with legacy_task_id are in step with a task.';
+comment on table crm_build.interaction_participants is 'One row per contact or organization that took part in an activity.';

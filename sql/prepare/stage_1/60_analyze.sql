@@ -1,0 +1,7 @@
+analyze crm_build.opportunities;
+analyze crm_build.contact_organizations;
+analyze crm_build.contact_preferred_principals;
+analyze crm_build.opportunity_participants;
+analyze crm_build.opportunity_products;
+analyze crm_build.activities;
+analyze crm_build.interaction_participants;

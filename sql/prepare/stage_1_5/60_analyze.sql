@@ -1,0 +1,2 @@
+analyze crm_build.products;
+analyze crm_build.principal_distributor_relationships;
