@@ -1,0 +1,141 @@
+"""The maintenance lock: nobody writes while it is held, and everything is as before afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from crm_migrate import access, control, database, lock
+from crm_migrate.settings import Settings
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+LOGIN = "select rolcanlogin, rolconnlimit from pg_catalog.pg_roles where rolname = 'authenticator'"
+
+
+def locked(connection: Connection, settings: Settings) -> access.AccessState:
+    control.install(connection, settings)
+    return lock.acquire(connection, settings, run_id="test")
+
+
+def test_nobody_writes_not_even_the_owner(legacy: Connection, make_settings: MakeSettings) -> None:
+    locked(legacy, make_settings(legacy))
+    for statement in (
+        "insert into public.companies (name, created_at) values ('late', now())",
+        "update public.deals set name = 'late'",
+        "delete from public.contacts",
+        "truncate public.tags",
+    ):
+        with pytest.raises(psycopg.Error) as refused:
+            legacy.execute(statement)  # type: ignore[call-overload]
+        assert refused.value.sqlstate == "PT503"
+        assert "maintenance" in str(refused.value)
+
+
+def test_a_replica_session_is_stopped_too(legacy_2026: Connection, make_settings: MakeSettings) -> None:
+    locked(legacy_2026, make_settings(legacy_2026))
+    legacy_2026.execute("set session_replication_role = replica")
+    with pytest.raises(psycopg.Error, match="maintenance"):
+        legacy_2026.execute("update public.deals set name = 'late'")
+
+
+def test_the_application_cannot_connect_and_its_sessions_end(
+    legacy_2026: Connection, make_settings: MakeSettings
+) -> None:
+    as_application = psycopg.conninfo.make_conninfo(legacy_2026.info.dsn, user="authenticator")
+    with psycopg.connect(as_application, autocommit=True) as application:
+        locked(legacy_2026, make_settings(legacy_2026))
+        with pytest.raises(psycopg.OperationalError):
+            application.execute("select 1")
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        psycopg.connect(as_application).close()
+
+
+def test_unlock_restores_access_exactly(legacy: Connection, make_settings: MakeSettings) -> None:
+    settings = make_settings(legacy)
+    legacy.execute("alter role authenticator connection limit 7")
+    legacy.execute("grant update (name, stage) on public.deals to service_role with grant option")
+    control.install(legacy, settings)
+    before, login = access.capture(legacy), legacy.execute(LOGIN).fetchone()
+
+    lock.acquire(legacy, settings)
+    assert access.capture(legacy).grants != before.grants, "nothing was revoked"
+    assert lock.release(legacy, settings)
+
+    assert access.capture(legacy) == before
+    assert legacy.execute(LOGIN).fetchone() == login == (True, 7)
+    legacy.execute("update public.deals set name = name")
+
+
+def test_lock_is_taken_over_after_a_crash_without_forgetting_the_state_before(
+    legacy_2026: Connection, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(legacy_2026)
+    control.install(legacy_2026, settings)
+    before = access.capture(legacy_2026)
+    lock.acquire(legacy_2026, settings)
+    with database.connect(settings) as other_machine:
+        assert lock.acquire(other_machine, settings) == before
+        lock.release(other_machine, settings)
+    assert access.capture(legacy_2026) == before
+
+
+def test_second_operator_is_told_who_and_since_when(legacy_2026: Connection, make_settings: MakeSettings) -> None:
+    settings = make_settings(legacy_2026)
+    control.install(legacy_2026, settings)
+    lock.claim(legacy_2026)
+    lock.acquire(legacy_2026, settings)
+    with database.connect(settings) as second, pytest.raises(lock.LockHeld) as refused:
+        lock.claim(second)
+    assert lock.operator_name() in refused.value.what
+    assert "since" in refused.value.what
+    owner = lock.owner(legacy_2026)
+    assert owner is not None and owner.alive
+
+
+def test_a_busy_table_is_a_refusal_that_names_the_session_and_undoes_everything(
+    legacy_2026: Connection, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(legacy_2026, lock_timeout=1.0)
+    control.install(legacy_2026, settings)
+    before = access.capture(legacy_2026)
+    with psycopg.connect(legacy_2026.info.dsn, application_name="long import") as busy:
+        busy.execute("update public.deals set name = name")
+        with pytest.raises(lock.FenceBlocked) as refused:
+            lock.acquire(legacy_2026, settings)
+        assert "long import" in refused.value.why
+        busy.rollback()
+    assert access.capture(legacy_2026) == before
+    assert lock.owner(legacy_2026) is None
+    assert legacy_2026.execute(LOGIN).fetchone() == (True, -1)
+
+
+def test_fence_covers_hostile_names(legacy_2026: Connection, make_settings: MakeSettings) -> None:
+    name = 'x"; drop table public.tags; --'
+    legacy_2026.execute(sql.SQL("create table {} (id int)").format(sql.Identifier("public", name)))
+    legacy_2026.execute(sql.SQL("create role {}").format(sql.Identifier("Robert'); --")))
+    legacy_2026.execute(
+        sql.SQL("grant insert on {} to {}").format(sql.Identifier("public", name), sql.Identifier("Robert'); --"))
+    )
+    settings = make_settings(legacy_2026)
+    control.install(legacy_2026, settings)
+    before = access.capture(legacy_2026)
+    lock.acquire(legacy_2026, settings)
+    with pytest.raises(psycopg.Error, match="maintenance"):
+        legacy_2026.execute(sql.SQL("insert into {} values (1)").format(sql.Identifier("public", name)))
+    lock.release(legacy_2026, settings)
+    assert access.capture(legacy_2026) == before
+    legacy_2026.execute(sql.SQL("drop table {}").format(sql.Identifier("public", name)))
+    legacy_2026.execute(sql.SQL("drop role {}").format(sql.Identifier("Robert'); --")))
+
+
+def test_unlock_twice_is_harmless(legacy_2026: Connection, make_settings: MakeSettings) -> None:
+    settings = make_settings(legacy_2026)
+    locked(legacy_2026, settings)
+    assert lock.release(legacy_2026, settings)
+    assert not lock.release(legacy_2026, settings)
