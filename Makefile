@@ -1,0 +1,58 @@
+# make setup   once; then make demo, make test, make check
+# Everything is installed into .venv; without changes to requirements.lock or pyproject.toml no network is needed.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# two workers, each with a PostgreSQL of its own; make test WORKERS=0 runs in one process
+WORKERS ?= 2
+# further words for the command: make test ARGS="-k backup"
+ARGS ?=
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test faults check format check-format check-lint check-types check-sql check-dbt lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install exactly requirements.lock and this project into .venv
+	@sh .ci/setup
+
+demo: setup ## migrate a made-up CRM in a private PostgreSQL and show what changed
+	@$(BIN)/crm-migrate demo $(ARGS)
+
+test: setup ## all tests
+	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
+
+faults: setup ## only the tests that break something on purpose
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m fault $(ARGS)
+
+check: setup check-format check-lint check-types check-sql check-dbt ## formatters, linters, types, SQL lint, dbt parse
+
+check-format: setup
+	@$(BIN)/ruff format --check --quiet wrapper tests || { echo "make format mends these files" >&2; exit 1; }
+
+check-lint: setup
+	@$(BIN)/ruff check --quiet wrapper tests
+
+check-types: setup
+	@$(BIN)/mypy
+
+check-sql: setup
+	@$(BIN)/sqlfluff lint --disable-progress-bar sql dbt_project/models
+
+check-dbt: setup
+	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
+
+format: setup ## format the Python files
+	@$(BIN)/ruff format wrapper tests
+	@$(BIN)/ruff check --fix --quiet wrapper tests
+
+lock: ## make requirements.lock anew from the ranges in pyproject.toml (needs the network)
+	@sh .ci/lock
+
+clean: ## remove what the tools and dbt leave; .venv stays
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dbt_project/target dbt_project/logs logs
+	@find wrapper tests -name __pycache__ -type d -prune -exec rm -rf {} +
