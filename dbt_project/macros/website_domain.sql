@@ -1,13 +1,11 @@
-{#
-    The host of a website, for comparing: without scheme, login, www., port and path, in lower case. Null where nothing is left.
-
-    Arguments:
-        column: an expression of type text.
-#}
+{#- The host of a website, for comparing. The scheme goes first: of a website like //host/path the rest looks like a path. -#}
 {% macro website_domain(column) -%}
 nullif(
         regexp_replace(
-            regexp_replace(lower(btrim({{ column }}, e' \t\r\n')), '^([a-z][a-z0-9+.-]*:)?//|[/?#].*$', '', 'g'),
+            regexp_replace(
+                regexp_replace(lower(btrim({{ column }}, e' \t\r\n')), '^([a-z][a-z0-9+.-]*:)?//', ''),
+                '[/?#].*$', ''
+            ),
             '^([^@]*@)?(www\.)?|[.]?(:[0-9]*)?$', '', 'g'
         ),
         ''

@@ -1,0 +1,8 @@
+with
+
+final as (
+    select null::bigint as id
+    where false
+)
+
+select * from final
