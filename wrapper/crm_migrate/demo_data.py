@@ -328,7 +328,7 @@ def _queue(connection: Connection, table: str, rows: int, *, purpose: str) -> No
         query.format(
             purpose=sql.Literal(f"{purpose} {table}"),
             table=sql.Identifier(f"demo_{table}"),
-            protected=sql.SQL(protected.get(table, "false")),  # type: ignore[arg-type]
+            protected=sql.SQL(protected.get(table, "false")),
             rows=sql.Literal(rows),
         )
     )
