@@ -11,6 +11,11 @@ stages as (
     where {{ batch_filter('deal_id') }}
 ),
 
+organizations as (
+    select * from {{ ref('int_deals__organizations') }}
+    where {{ batch_filter('deal_id') }}
+),
+
 final as (
     select
         -- ids
@@ -34,15 +39,15 @@ final as (
         stages.actual_close_date,
 
         -- organizations and people
-        deals.company_id as customer_organization_id,
-        null::bigint as principal_organization_id,
-        null::bigint as distributor_organization_id,
+        organizations.customer_organization_id,
+        organizations.principal_organization_id,
+        organizations.distributor_organization_id,
         deals.contact_ids,
         deals.sales_id,
         deals."index",
 
         -- commission; the amount is computed by the table
-        null::numeric as commission_percent,
+        organizations.commission_percent,
 
         -- what people enter from now on
         false as stage_manual,
@@ -61,6 +66,8 @@ final as (
     from deals
     inner join stages
         on deals.deal_id = stages.deal_id
+    inner join organizations
+        on deals.deal_id = organizations.deal_id
 )
 
 select * from final
