@@ -1,0 +1,2 @@
+select crm_compat.grant_like_deals('public.products');
+select crm_compat.grant_like_deals('public.principal_distributor_relationships');
