@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 import subprocess
@@ -154,6 +155,45 @@ def test_restore_test_without_the_right_to_create_databases(
     assert tested.place == "private server"
 
 
+def test_restore_test_by_a_role_that_may_only_create_databases(
+    made: Backup, small: Connection, settings: Settings
+) -> None:
+    small.execute("drop role if exists builder")
+    small.execute("create role builder login createdb")
+    try:
+        with psycopg.connect(make_conninfo(settings.dsn, user="builder"), autocommit=True) as builder:
+            dsn = builder.info.dsn
+            tested = backup.restore_test(builder, dataclasses.replace(settings, dsn=dsn), made)
+    finally:
+        small.execute("drop role builder")
+    assert tested.ok
+    assert tested.place == f"database crm_scratch_{RUN}"
+
+
+def test_backup_of_a_whole_crm_restores(legacy: Connection, make_settings: MakeSettings) -> None:
+    settings = make_settings(legacy)
+    made = make(legacy, settings)
+    assert made.tables["public.contacts"].rows == 300
+    assert backup.restore_test(legacy, settings, made).rows == sum(table.rows for table in made.tables.values())
+
+
+def test_whole_crm_restores_on_another_server(
+    legacy_2026: Connection, make_settings: MakeSettings, postgres15: EmbeddedServer, database15: Connection
+) -> None:
+    made = make(legacy_2026, make_settings(legacy_2026))
+    with psycopg.connect(postgres15.dsn(), autocommit=True) as admin:
+        backup.copy_roles(legacy_2026, admin)
+    backup.restore(made.path, database15.info.dsn)
+    assert content.differences(made.tables, content.read(database15, ["public"])) == []
+    assert database.scalar(database15, "select pg_has_role('authenticator', 'authenticated', 'member')")
+
+
+def test_deleted_backup_is_gone(made: Backup, settings: Settings) -> None:
+    backup.delete(made)
+    assert backup.list_backups(settings.backup_dir) == []
+    assert not made.path.exists()
+
+
 @pytest.mark.parametrize(
     "sabotage", ["delete from public.deals where id = 7", "update public.deals set name = 'x' where id = 7"]
 )
@@ -163,7 +203,7 @@ def test_restore_test_notices_other_content(
     made = make(small, settings)
     original = backup.restore
 
-    def restore_something_else(path: Path, dsn: str, **options: bool) -> Backup:
+    def restore_something_else(path: Path, dsn: str, **options: Any) -> Backup:
         restored = original(path, dsn, **options)
         with psycopg.connect(dsn, autocommit=True) as connection:
             assert connection.execute(sabotage.encode()).rowcount == 1

@@ -89,11 +89,21 @@ def test_missing_binaries_are_named(tmp_path: Path) -> None:
         EmbeddedServer(binaries=tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs the server with its own rights")
-def test_folder_that_nobody_can_enter_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    with pytest.raises(ServerFolderUnusable, match="cannot enter"), EmbeddedServer(tmp_path / "data"):
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServerFolderUnusable, match="cannot be made"), EmbeddedServer(tmp_path / "file" / "data"):
         pass
+
+
+def test_any_folder_of_its_owner_will_do(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    data = tmp_path / "data"
+    for expected in ("1", "2"):
+        with EmbeddedServer(data) as server, psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("create table if not exists starts (at timestamptz default now())")
+            connection.execute("insert into starts default values")
+            assert value(server.dsn(), "select count(*)::text from starts") == expected
+    shutil.rmtree(data.resolve())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs the programs where they are")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from crm_migrate import backup_files, content, database, tools
 from crm_migrate.backup_files import (
     LEGACY_UNTOUCHED,
+    MANIFEST,
     Backup,
     BackupAltered,
     BackupDiskFull,
@@ -44,7 +45,9 @@ __all__ = [
     "RestoreTargetNotEmpty",
     "RestoreTest",
     "RestoreTestFailed",
+    "copy_roles",
     "create",
+    "delete",
     "list_backups",
     "read",
     "restore",
@@ -147,13 +150,20 @@ def create(
         raise
 
 
-def restore(path: Path, dsn: str, *, own_roles: bool = True) -> Backup:
+def delete(backup: Backup) -> None:
+    """Remove a backup that has served its purpose."""
+    # without its manifest it is no backup any more, however far this comes
+    (backup.path / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(backup.path)
+
+
+def restore(path: Path, dsn: str, *, own_roles: bool | None = None) -> Backup:
     """Restore a backup, checked first, into an empty database.
 
     Args:
         path: the backup's folder.
         dsn: the database to restore into.
-        own_roles: with owners, grants, publications; off where the roles are not those of the origin.
+        own_roles: with owners, grants, publications; by default where the role is a superuser, who may set them.
 
     Raises:
         BackupIncomplete, BackupAltered: nothing was restored.
@@ -165,6 +175,7 @@ def restore(path: Path, dsn: str, *, own_roles: bool = True) -> Backup:
         _require_empty(connection)
         pg_restore = _tool("pg_restore", connection)
         target_version = connection.info.server_version
+        own_roles = _has_attribute(connection, "rolsuper") if own_roles is None else own_roles
     arguments = ["--format=directory", f"--jobs={JOBS}", "--no-password"]
     # a subscription would start to copy
     arguments.append("--no-subscriptions")
@@ -196,24 +207,19 @@ def restore_test(connection: Connection, settings: Settings, backup: Backup) -> 
         BackupIncomplete, BackupAltered, RestoreFailed, RestoreTestFailed: there is no backup to rely on.
     """
     begun = time.monotonic()
-    superuser, may_create = connection.execute(
-        "select rolsuper, rolsuper or rolcreatedb from pg_catalog.pg_roles where rolname = current_user"
-    ).fetchone() or (False, False)
-    if may_create:
+    if _has_attribute(connection, "rolcreatedb"):
         place = f"crm_scratch_{backup.run_id}"[:63]
         with _scratch_database(connection, place):
             scratch = make_conninfo(settings.dsn, dbname=place)
-            restore(backup.path, scratch, own_roles=bool(superuser))
+            restore(backup.path, scratch)
             _compare(backup, dataclasses.replace(settings, dsn=scratch))
         where = f"database {place}"
     else:
-        roles = [row[0] for row in connection.execute(_OWN_ROLES)]
         with EmbeddedServer() as server:
             with psycopg.connect(server.dsn(), autocommit=True) as admin:
-                for role in roles:
-                    admin.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
+                copy_roles(connection, admin)
                 admin.execute("create database crm_scratch template template0")
-            restore(backup.path, server.dsn("crm_scratch"), own_roles=False)
+            restore(backup.path, server.dsn("crm_scratch"))
             _compare(backup, dataclasses.replace(settings, dsn=server.dsn("crm_scratch")))
         where = "private server"
     rows = sum(table.rows for table in backup.tables.values())
@@ -222,7 +228,47 @@ def restore_test(connection: Connection, settings: Settings, backup: Backup) -> 
     )
 
 
-_OWN_ROLES = "select rolname from pg_catalog.pg_roles where not starts_with(rolname, 'pg_') and rolname <> 'postgres'"
+def copy_roles(origin: Connection, target: Connection) -> None:
+    """Create on another server the roles that are missing there, with memberships and without passwords."""
+    members = origin.execute(_MEMBERS).fetchall()
+    with target.transaction():
+        existing = {row[0] for row in target.execute("select rolname from pg_catalog.pg_roles")}
+        for name, attributes in origin.execute(_ROLES):
+            if name not in existing:
+                words = sql.SQL(" ").join(map(sql.SQL, attributes))
+                target.execute(sql.SQL("create role {} {}").format(sql.Identifier(name), words))
+        for group, member in members:
+            if member not in existing:
+                target.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), sql.Identifier(member)))
+
+
+_ROLES = """
+    select
+        rolname,
+        array[
+            case when rolinherit then 'inherit' else 'noinherit' end,
+            case when rolcanlogin then 'login' else 'nologin' end,
+            case when rolbypassrls then 'bypassrls' else 'nobypassrls' end,
+            case when rolcreaterole then 'createrole' else 'nocreaterole' end,
+            case when rolcreatedb then 'createdb' else 'nocreatedb' end
+        ]
+    from pg_catalog.pg_roles
+    where not starts_with(rolname, 'pg_')
+    order by rolname
+"""
+
+_MEMBERS = """
+    select distinct granted.rolname, member.rolname
+    from pg_catalog.pg_auth_members
+    inner join pg_catalog.pg_roles as granted on granted.oid = pg_auth_members.roleid
+    inner join pg_catalog.pg_roles as member on member.oid = pg_auth_members.member
+    where not starts_with(granted.rolname, 'pg_') and not starts_with(member.rolname, 'pg_')
+"""
+
+
+def _has_attribute(connection: Connection, attribute: Literal["rolsuper", "rolcreatedb"]) -> bool:
+    query = sql.SQL("select rolsuper or {} from pg_catalog.pg_roles where rolname = current_user")
+    return bool(database.scalar(connection, query.format(sql.Identifier(attribute))))
 
 
 def _compare(backup: Backup, scratch: Settings) -> None:

