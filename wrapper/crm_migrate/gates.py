@@ -1,0 +1,380 @@
+"""The gates: Soda asks the checks in `soda/`, and every row that it complains about is written down.
+
+Soda's word alone is not enough for a GO. The expected checks are read from the files by this module, and each of them
+must have been evaluated. Soda also counts no more rows than it samples, so the rows come from the check's own query.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import yaml
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from crm_migrate import database, paths
+from crm_migrate.database import Connection
+from crm_migrate.errors import Exit, MigrationError
+from crm_migrate.settings import Settings
+
+Gate = Literal["source", "target", "published"]
+SEVERITIES = ("blocker", "warning", "info")
+ENTITIES = ("companies", "contacts", "deals", "notes", "tasks")
+# enough for Soda to see that there are some; all of them are fetched by nobody
+SODA_ROWS = 100
+SAMPLE_KEYS = 5
+
+_PREFIXES = {"source": "SRC", "target": "TGT", "published": "PUB"}
+_NAME = re.compile(r"(?P<id>(?P<gate>[A-Z]{3})-(?P<entity>[A-Z]+)-[0-9]{3}) (?P<sentence>\S.*)")
+_CODE = re.compile(r"[a-z]+\.[a-z0-9_]+")
+_soda_lock = threading.Lock()
+
+
+class ChecksUnusable(MigrationError):
+    """The files of a gate are missing, empty or wrong: nothing could be said about the data."""
+
+    code, exit_code = "CRM-320", Exit.NO_GO
+
+
+class GateIncomplete(MigrationError):
+    """Soda did not evaluate every check, or stumbled over one: this is not a GO."""
+
+    code, exit_code = "CRM-321", Exit.NO_GO
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """One check of a file: what it is called, what it means, and the query that names the rows that fail."""
+
+    id: str
+    sentence: str
+    code: str
+    entity: str
+    severity: str
+    why: str
+    query: str
+    file: str
+
+
+@dataclass(frozen=True)
+class GateFinding:
+    """A check that found rows."""
+
+    check_id: str
+    code: str
+    entity: str
+    severity: str
+    rows: int
+    sample_keys: tuple[str, ...]
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """How many checks there were, and what they found. `errored` is 0: an error never becomes a result."""
+
+    gate: Gate
+    expected: int
+    evaluated: int
+    errored: int
+    findings: tuple[GateFinding, ...]
+
+    @property
+    def blockers(self) -> tuple[GateFinding, ...]:
+        """The findings that alone say NO-GO."""
+        return tuple(finding for finding in self.findings if finding.severity == "blocker")
+
+
+def run(
+    settings: Settings, connection: Connection, gate: Gate, run_id: str, *, folder: Path | None = None
+) -> GateResult:
+    """Evaluate every check of a gate and write its findings down; what the gate found before is replaced.
+
+    Args:
+        folder: where the gates' folders are; the project's `soda/` unless a test has its own.
+
+    Raises:
+        ChecksUnusable: the files do not say what is to be checked.
+        GateIncomplete: not every check was evaluated.
+    """
+    checks = read_checks(gate, folder or paths.SODA)
+    with _one_snapshot(connection) as snapshot:
+        evaluate(settings, connection, gate, checks, snapshot=snapshot)
+        connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
+        connection.execute("delete from crm_migration.finding_rows where run_id = %s and gate = %s", [run_id, gate])
+        findings = [
+            finding for check in checks if (finding := _record(settings, connection, gate, run_id, check)) is not None
+        ]
+    return GateResult(gate, len(checks), len(checks), 0, tuple(findings))
+
+
+def read_checks(gate: Gate, folder: Path = paths.SODA) -> tuple[GateCheck, ...]:
+    """Read the checks of a gate, as strictly as they will be counted.
+
+    Raises:
+        ChecksUnusable: no files, an empty file, no checks, an id or a code twice, an attribute missing.
+    """
+    files = sorted((folder / gate).glob("*.yml"))
+    if not files:
+        raise _unusable(folder / gate, "there is no file of checks")
+    checks = tuple(check for file in files for check in _read_file(gate, file))
+    for part in ("id", "code"):
+        values = [getattr(check, part) for check in checks]
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise _unusable(folder / gate, f"the {part} {', '.join(twice)} is there more than once")
+    return checks
+
+
+def _read_file(gate: Gate, file: Path) -> Iterator[GateCheck]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unusable(file, f"it cannot be read: {error}") from error
+    if not isinstance(document, Mapping) or not document:
+        raise _unusable(file, "it is empty")
+    for heading, entries in document.items():
+        entity = str(heading).removeprefix("checks for ")
+        if entity not in ENTITIES or entity != file.stem:
+            raise _unusable(file, f"its heading is {heading!r}, not 'checks for {file.stem}'")
+        if not isinstance(entries, list) or not entries:
+            raise _unusable(file, "it has no checks")
+        for entry in entries:
+            yield _read_check(gate, entity, entry, file)
+
+
+def _read_check(gate: Gate, entity: str, entry: Any, file: Path) -> GateCheck:
+    body = entry.get("failed rows") if isinstance(entry, Mapping) and len(entry) == 1 else None
+    if not isinstance(body, Mapping):
+        raise _unusable(file, f"only 'failed rows' checks can name their rows, not {str(entry)[:60]!r}")
+    name, attributes, query = body.get("name"), body.get("attributes"), body.get("fail query")
+    extra = set(body) - {"name", "attributes", "fail query"}
+    if extra:
+        raise _unusable(file, f"{name} has a key that is not known: {', '.join(sorted(map(str, extra)))}")
+    matched = _NAME.fullmatch(str(name))
+    if not matched or matched["gate"] != _PREFIXES[gate] or matched["entity"].lower() != entity:
+        raise _unusable(file, f"the name {name!r} is not like '{_PREFIXES[gate]}-{entity.upper()}-001 sentence'")
+    if not isinstance(attributes, Mapping):
+        raise _unusable(file, f"{matched['id']} has no attributes")
+    missing = {"code", "entity", "severity", "why"} - {key for key, value in attributes.items() if value}
+    if missing:
+        raise _unusable(file, f"{matched['id']} has no {', '.join(sorted(missing))}")
+    if attributes["severity"] not in SEVERITIES or attributes["entity"] != entity:
+        raise _unusable(file, f"{matched['id']} has an unknown severity or another entity than its file")
+    if not _CODE.fullmatch(str(attributes["code"])) or not str(attributes["code"]).startswith(f"{entity}."):
+        raise _unusable(file, f"{matched['id']} has the code {attributes['code']!r}, which is not like '{entity}.word'")
+    if not isinstance(query, str) or not query.strip():
+        raise _unusable(file, f"{matched['id']} has no fail query")
+    return GateCheck(
+        id=matched["id"],
+        sentence=matched["sentence"],
+        code=str(attributes["code"]),
+        entity=entity,
+        severity=str(attributes["severity"]),
+        why=str(attributes["why"]),
+        query=query.strip().rstrip(";"),
+        file=file.name,
+    )
+
+
+def _unusable(file: Path, why: str) -> ChecksUnusable:
+    return ChecksUnusable(
+        f"The checks in {file} cannot be used: {why}.",
+        why="What is not checked cannot be a GO.",
+        next="Correct the file, or install the program again.",
+    )
+
+
+@contextlib.contextmanager
+def _one_snapshot(connection: Connection) -> Iterator[str | None]:
+    """One transaction; Soda and the queries that name the rows see the same state of a database in use."""
+    idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    with connection.transaction():
+        if idle:
+            connection.execute("set transaction isolation level repeatable read")
+        yield database.scalar(connection, "select pg_catalog.pg_export_snapshot()") if idle else None
+
+
+def evaluate(
+    settings: Settings,
+    connection: Connection,
+    gate: Gate,
+    checks: Sequence[GateCheck],
+    *,
+    snapshot: str | None = None,
+) -> dict[str, bool]:
+    """Let Soda evaluate the checks: by id, whether it found no rows.
+
+    Raises:
+        GateIncomplete: a check was not evaluated, or was not asked for.
+    """
+    with _soda_lock:
+        results, said, errors = _scan(settings, connection, gate, checks, snapshot)
+    outcomes: dict[str, bool] = {}
+    for result in results:
+        outcome = result.get("outcome")
+        if outcome in ("pass", "fail", "warn"):
+            outcomes[str(result.get("name")).split(" ", 1)[0]] = outcome == "pass"
+    expected = {check.id for check in checks}
+    missing, unknown = sorted(expected - set(outcomes)), sorted(set(outcomes) - expected)
+    if missing or unknown or errors or len(results) != len(checks):
+        reasons = [f"not evaluated: {', '.join(missing)}"] if missing else []
+        reasons += [f"not asked for: {', '.join(unknown)}"] if unknown else []
+        raise GateIncomplete(
+            f"The {gate} gate could not evaluate all of its {len(checks)} checks" + "".join(f"; {r}" for r in reasons),
+            why=said or "Soda gave no reason.",
+            next="This is a fault of the checks or of the machine and not of the data: crm-migrate doctor.",
+        )
+    return outcomes
+
+
+def _record(
+    settings: Settings, connection: Connection, gate: Gate, run_id: str, check: GateCheck
+) -> GateFinding | None:
+    """Write down every row that a check names, in one statement; None when there is none."""
+    rows = connection.execute(
+        sql.SQL(
+            "insert into crm_migration.finding_rows (run_id, gate, code, entity, severity, row_key)"
+            " select {}, {}, {}, {}, {}, failing.row_key from (select distinct row_key::text as row_key from (\n"
+        ).format(*map(sql.Literal, (run_id, gate, check.code, check.entity, check.severity)))
+        + sql.SQL(_query(settings, check))  # the text of a file of the project
+        + sql.SQL("\n) as named) as failing where failing.row_key is not null")
+    ).rowcount
+    if not rows:
+        return None
+    keys = sample_keys(connection, run_id, gate, check.code)
+    finding = GateFinding(check.id, check.code, check.entity, check.severity, rows, keys, *_message(check))
+    connection.execute(
+        "insert into crm_migration.findings"
+        " (run_id, gate, check_id, code, entity, severity, rows, sample_keys, message, hint)"
+        " values (%s, %s, %s, %s, %s, %s, %s, to_jsonb(%s::text[]), %s, %s)",
+        [
+            run_id,
+            gate,
+            check.id,
+            check.code,
+            check.entity,
+            check.severity,
+            rows,
+            list(keys),
+            finding.message,
+            finding.hint,
+        ],
+    )
+    return finding
+
+
+def sample_keys(connection: Connection, run_id: str, gate: str, code: str) -> tuple[str, ...]:
+    """A few keys of a finding: the shortest, then the lowest, so that they are the same every time."""
+    return tuple(
+        row[0]
+        for row in connection.execute(
+            "select row_key from crm_migration.finding_rows where run_id = %s and gate = %s and code = %s"
+            " order by length(row_key), row_key limit %s",
+            [run_id, gate, code, SAMPLE_KEYS],
+        )
+    )
+
+
+def _message(check: GateCheck) -> tuple[str, str]:
+    said = f"Not so: {check.sentence}. {check.why[0].upper()}{check.why[1:]}."
+    return said, "crm-migrate explain shows one of these records." if check.severity == "warning" else ""
+
+
+def _query(settings: Settings, check: GateCheck) -> str:
+    return database.renamed(check.query, settings.rename)
+
+
+def _scan(
+    settings: Settings, connection: Connection, gate: Gate, checks: Sequence[GateCheck], snapshot: str | None
+) -> tuple[list[dict[str, Any]], str, bool]:
+    scan_class, data_source = _import_soda()
+    scan = scan_class()
+    scan.set_data_source_name("crm")
+    scan.set_scan_definition_name(gate)
+    # Soda never sees the connection string: the connection is made here
+    scan.add_configuration_yaml_str("data_source crm:\n  type: postgres\n  host: see crm-migrate\n")
+    scan.add_sodacl_yaml_str(_soda_text(settings, checks), file_name=f"{gate}.yml")
+
+    def connect(self: Any) -> Any:
+        self.connection = _connect(settings, connection, snapshot)
+        return self.connection
+
+    original = data_source.connect
+    data_source.connect = connect
+    try:
+        scan.execute()
+    finally:
+        data_source.connect = original
+        with contextlib.suppress(Exception):
+            scan._data_source_manager.close_all_connections()
+    results = scan.get_scan_results()
+    lines = [line for line in scan.get_error_logs_text().splitlines() if line.strip()] if scan.has_error_logs() else []
+    said = " ".join(lines[:10])
+    return list(results["checks"]), _redacted(said, connection), bool(results["hasErrors"] or scan.has_error_logs())
+
+
+def _soda_text(settings: Settings, checks: Sequence[GateCheck]) -> str:
+    by_entity: dict[str, list[dict[str, Any]]] = {}
+    for check in checks:
+        limited = f"select row_key from (\n{_query(settings, check)}\n) as failing limit {SODA_ROWS}"
+        by_entity.setdefault(f"checks for {check.entity}", []).append(
+            {"failed rows": {"name": f"{check.id} {check.sentence}", "fail query": limited}}
+        )
+    # JSON is YAML, and has one way only to write a text
+    return json.dumps(by_entity, indent=1)
+
+
+def _connect(settings: Settings, connection: Connection, snapshot: str | None) -> Any:
+    psycopg2 = importlib.import_module("psycopg2")
+
+    dsn = make_conninfo(settings.dsn, dbname=connection.info.dbname, application_name="crm-migrate gates")
+    opened = psycopg2.connect(dsn, connect_timeout=settings.connect_timeout)
+    opened.set_session(readonly=True, isolation_level="REPEATABLE READ")
+    with opened.cursor() as cursor:
+        if snapshot is not None:
+            cursor.execute("set transaction snapshot %s", [snapshot])
+        cursor.execute("set local search_path = ''; set local timezone = 'UTC'")
+        cursor.execute(
+            "select set_config('statement_timeout', %s, true)", [f"{int(settings.statement_timeout * 1000)}ms"]
+        )
+    return opened
+
+
+def _redacted(text: str, connection: Connection) -> str:
+    password = connection.info.password
+    return text.replace(password, "***") if password else text
+
+
+def _import_soda() -> tuple[Any, Any]:
+    """Import Soda so that it neither calls out, nor writes into the home folder, nor reads somebody's `.env`."""
+    if "soda.scan" not in sys.modules:
+        with contextlib.suppress(ImportError):
+            # its import provides distutils, which Python has no more since 3.12
+            importlib.import_module("setuptools")
+        from soda.common.config_helper import ConfigHelper
+
+        with tempfile.TemporaryDirectory(prefix="crm-migrate-soda-") as folder:
+            config = Path(folder) / "config.yml"
+            config.write_text("send_anonymous_usage_stats: false\nuser_cookie_id: none\n", encoding="utf-8")
+            ConfigHelper.get_instance(str(config))
+            from soda.common import env_helper
+
+            env_helper.load_dotenv = lambda *args, **kwargs: False
+            importlib.import_module("soda.scan")
+    from soda.data_sources.postgres_data_source import PostgresDataSource
+    from soda.scan import Scan
+
+    return Scan, PostgresDataSource
