@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -52,6 +56,32 @@ def test_stopping_removes_temporary_folders() -> None:
         folders = [server.data, server.socket_folder]
         assert all(folder is not None and folder.exists() for folder in folders)
     assert not any(folder is not None and folder.exists() for folder in folders)
+
+
+def test_server_that_cannot_start_leaves_no_folder(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+    with pytest.raises(ServerError), EmbeddedServer(settings={"shared_buffers": "nonsense"}):
+        pass
+    assert list(open_folder.iterdir()) == []
+
+
+def test_server_of_a_killed_process_is_ended_by_the_next(open_folder: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(open_folder)}
+    start = "import os, signal; from crm_migrate.server import EmbeddedServer; server = EmbeddedServer().start();"
+    left = subprocess.run(
+        [sys.executable, "-c", f"{start} print(server.data, flush=True); os.kill(os.getpid(), signal.SIGKILL)"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert left.returncode == -signal.SIGKILL
+    data = Path(left.stdout.strip())
+    postmaster = int((data / "postmaster.pid").read_text().splitlines()[0])
+    assert psutil.pid_exists(postmaster)
+    subprocess.run([sys.executable, "-c", f"{start} server.stop()"], env=environment, check=True)
+    assert not data.exists()
+    assert not psutil.pid_exists(postmaster)
 
 
 def test_durable_server_keeps_committed_rows_over_a_crash() -> None:

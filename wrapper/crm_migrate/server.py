@@ -10,9 +10,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
+import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -22,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from psycopg.conninfo import make_conninfo
 
 from crm_migrate.errors import ConfigurationError, MigrationError
@@ -32,6 +35,9 @@ UNPRIVILEGED_USER = "nobody"
 REACHABLE = Path("/var/tmp")  # noqa: S108  for data that outlive a reboot; the folder made in it is private
 START_TIMEOUT = 60
 PORT_TRIES = 5
+LONGEST_TEMPORARY_FOLDER = 70
+HOME_PREFIX = "crm-pg-"
+OWNER = "owner.json"
 FIRST_WITH_BUILTIN_LOCALES = 17
 OWN_CONFIGURATION = "crm-migrate.conf"
 
@@ -121,8 +127,8 @@ class EmbeddedServer:
             raise NoServerBinaries(
                 f"There is no PostgreSQL server in {self.binaries}.", next="Install it, or name another folder."
             )
-        self._temporary = data is None
-        self.data = Path(tempfile.mkdtemp(prefix="crm-pg-")) if data is None else data.expanduser().resolve()
+        self._home = _new_home(self._account) if data is None else None
+        self.data = data.expanduser().resolve() if data is not None else Path(str(self._home)) / "data"
         self.durable = durable
         self.tcp = tcp
         self.port = port or 0
@@ -156,21 +162,17 @@ class EmbeddedServer:
         """Make the data folder if need be, start the server and wait until it answers."""
         if self.is_running:
             return self
-        self._initialise()
-        folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 bytes at most
-        self._give_away(folder)
-        for attempt in range(1, PORT_TRIES + 1):
-            self.port = self._wanted_port or _free_port()
-            try:
-                self._start_on(self.port, folder)
-                break
-            except ServerPortTaken:
-                if self._wanted_port or attempt == PORT_TRIES:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    raise
-            except ServerError:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+        folder = None
+        try:
+            self._initialise()
+            folder = Path(tempfile.mkdtemp(prefix="pg-", dir=_short_folder()))
+            self._give_away(folder)
+            self._start_somewhere(folder)
+        except BaseException:
+            for made in (folder, self._home):
+                if made is not None:
+                    shutil.rmtree(made, ignore_errors=True)
+            raise
         self.socket_folder = folder
         atexit.register(self.stop)
         return self
@@ -179,8 +181,8 @@ class EmbeddedServer:
         """End all sessions, stop the server, and remove what was temporary."""
         if self.is_running:
             self._stop("fast")
-        if self._temporary:
-            shutil.rmtree(self.data, ignore_errors=True)
+        if self._home is not None:
+            shutil.rmtree(self._home, ignore_errors=True)
 
     def kill_immediately(self) -> None:
         """Stop as in a crash: nothing is finished, the next start recovers. The data stay."""
@@ -213,7 +215,7 @@ class EmbeddedServer:
 
     def _make_data_folder(self) -> None:
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        if self._account and not _others_can_enter(self.data.parent):
+        if self._account and not _can_enter(self._account, self.data.parent):
             place = REACHABLE / f"crm-pg-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}"
             if place.exists() and place.stat().st_uid == self._account["user"]:
                 shutil.rmtree(place)  # of a folder of this name that is gone
@@ -223,6 +225,16 @@ class EmbeddedServer:
         else:
             self.data.mkdir(exist_ok=True)
         self._give_away(self.data)
+
+    def _start_somewhere(self, folder: Path) -> None:
+        for attempt in range(1, PORT_TRIES + 1):
+            self.port = self._wanted_port or _free_port()
+            try:
+                self._start_on(self.port, folder)
+                break
+            except ServerPortTaken:
+                if self._wanted_port or attempt == PORT_TRIES:
+                    raise
 
     def _start_on(self, port: int, folder: Path) -> None:
         values = {**self._settings, "port": str(port), "listen_addresses": "127.0.0.1" if self.tcp else ""}
@@ -293,13 +305,17 @@ def _account_to_run_as() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def _others_can_enter(folder: Path) -> bool:
-    return all(part.stat().st_mode & 0o001 for part in [folder, *folder.parents])
+def _can_enter(account: dict[str, Any], folder: Path) -> bool:
+    """Whether the account reaches the folder, by its own or everybody's right."""
+    return all(
+        stat.st_mode & 0o001 or (stat.st_uid == account["user"] and stat.st_mode & 0o100)
+        for stat in (part.stat() for part in [folder, *folder.parents])
+    )
 
 
 def _executable_for(binaries: Path, account: dict[str, Any]) -> Path:
     """The binaries, or a copy of them where the unprivileged account cannot reach them."""
-    if not account or _others_can_enter(binaries):
+    if not account or _can_enter(account, binaries):
         return binaries
     site = binaries.parents[2]
     try:
@@ -320,6 +336,48 @@ def _executable_for(binaries: Path, account: dict[str, Any]) -> Path:
         except OSError:  # another process made it meanwhile
             return made / binaries.relative_to(site)
     return inside
+
+
+def _short_folder() -> str:
+    """Where sockets go: a socket's path has 107 bytes at most, and some temporary folders have long names."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) < LONGEST_TEMPORARY_FOLDER else "/tmp"  # noqa: S108  mkdtemp makes a private one in it
+
+
+def _new_home(account: dict[str, Any]) -> Path:
+    """A private temporary folder that says which process it belongs to. Those of killed processes are removed."""
+    _sweep(account.get("user", os.geteuid()))
+    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    (home / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+    if account:
+        os.chown(home, account["user"], account["group"])
+    return home
+
+
+def _sweep(user: int) -> None:
+    """End and remove the temporary servers whose process was killed: they may hold copies of real data."""
+    for home in Path(tempfile.gettempdir()).glob(f"{HOME_PREFIX}*"):
+        # another account's folder, or one that another process removes right now
+        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
+            if home.stat().st_uid != user or _owner_lives(json.loads((home / OWNER).read_text(encoding="utf-8"))):
+                continue
+            with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
+                postmaster = psutil.Process(int((home / "data/postmaster.pid").read_text().splitlines()[0]))
+                if str(home / "data") in postmaster.cmdline():
+                    postmaster.send_signal(signal.SIGQUIT)
+                    postmaster.wait(10)
+            shutil.rmtree(home)
+
+
+def _owner_lives(owner: dict[str, Any]) -> bool:
+    if owner["host"] != socket.gethostname():  # a container that shares the folder: its processes cannot be seen
+        return True
+    try:
+        # a process id is given again; the time of its start is not
+        return abs(psutil.Process(owner["pid"]).create_time() - float(owner["started"])) < 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _free_port() -> int:
