@@ -180,6 +180,8 @@ begin
                 and opportunity_participants.role = 'customer'
                 and opportunity_participants.deleted_at is null
                 and opportunity_participants.id <> new.id
+                -- the same one again is for the unique index, so that an upsert finds it
+                and opportunity_participants.organization_id <> new.organization_id
         ) then
             raise exception 'Opportunity % has a customer already.', new.opportunity_id
                 using errcode = 'unique_violation',
