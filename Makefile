@@ -41,7 +41,8 @@ check-types: setup
 	@$(BIN)/mypy
 
 check-sql: setup
-	@$(BIN)/sqlfluff lint --disable-progress-bar sql dbt_project/models
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
+	@$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder sql
 
 check-dbt: setup
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project
