@@ -1,4 +1,3 @@
--- depends_on: {{ source('legacy', 'deals') }}
 with
 
 deals as (
