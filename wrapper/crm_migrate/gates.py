@@ -44,13 +44,13 @@ _soda_lock = threading.Lock()
 class ChecksUnusable(MigrationError):
     """The files of a gate are missing, empty or wrong: nothing could be said about the data."""
 
-    code, exit_code = "CRM-320", Exit.NO_GO
+    code, exit_code = "CRM-330", Exit.NO_GO
 
 
 class GateIncomplete(MigrationError):
     """Soda did not evaluate every check, or stumbled over one: this is not a GO."""
 
-    code, exit_code = "CRM-321", Exit.NO_GO
+    code, exit_code = "CRM-331", Exit.NO_GO
 
 
 @dataclass(frozen=True)
