@@ -1,0 +1,399 @@
+"""The single moves of the rollback, inside its transaction: the cutover undone, from the last move to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from crm_migrate import access, archive, database, dependants, exports, fault_points, preflight
+from crm_migrate.access import AccessState
+from crm_migrate.database import Connection
+from crm_migrate.dependants import SavedObject, statement
+from crm_migrate.fingerprint import Difference
+from crm_migrate.settings import Settings
+
+KINDS = (
+    *dependants.REBUILT,
+    *(
+        "access",
+        "deal notes",
+        "columns",
+        "sequence",
+        "created",
+        "added column",
+        "foreign key",
+        "reference",
+        "publication",
+    ),
+    *("owned sequence", "trigger"),
+)
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """What was carried over and where the rest lies."""
+
+    carried_over: dict[str, dict[str, int]]
+    exported: Path | None
+    differences: list[Difference] = field(default_factory=list)
+
+
+# triggers and policies first, types last; the rest goes with what it belongs to
+_DROP_ORDER = (
+    *("trigger", "policy", "table constraint", "view", "materialized view", "function", "procedure", "aggregate"),
+    *("table", "index", "sequence", "type", "domain"),
+)
+
+
+@dataclass
+class BringingBack:
+    connection: Connection
+    settings: Settings
+    run_id: str
+    keep_changes: bool
+    saved: Sequence[SavedObject]
+    carried: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def play(self, export_dir: Path) -> RollbackResult:
+        connection = self.connection
+        fault_points.reached("rollback.started")
+        locked = AccessState.from_json(self._of("access")[0].detail)
+        self._lock_tables()
+        later = self._later_objects()
+        exported = exports.write(
+            connection, self.settings, self.run_id, export_dir, later, all_of_it=not self.keep_changes
+        )
+        fault_points.reached("rollback.exported")
+        states = self._pause_triggers()
+        deals_sequence = self._highest_deal()
+        if self.keep_changes:
+            self._soft_deletes()
+            self._carry_deals()
+        self._drop_new_objects()
+        self._bring_back_deals()
+        if not self.keep_changes:
+            self._restore_copies()
+        self._foreign_keys()
+        self._resume_triggers(states)
+        self._publications()
+        self._sequences(deals_sequence)
+        dependants.rebuild(connection, self._of(*dependants.REBUILT), locked, _at_once)
+        if self.keep_changes:
+            dependants.rebuild(connection, later, locked, self._if_possible)
+        self._access(locked)
+        connection.execute("select crm_migration.raise_fence()")
+        connection.execute("notify pgrst, 'reload schema'")
+        connection.execute("delete from crm_migration.migration_history where run_id = %s", [self.run_id])
+        done = SavedObject(
+            "rolled back", self.run_id, detail={"carried_over": self.carried, "exported": str(exported or "")}
+        )
+        dependants.save(connection, self.run_id, [done])
+        return RollbackResult(self.carried, exported)
+
+    def _of(self, *kinds: str) -> list[SavedObject]:
+        return [item for item in self.saved if item.kind in kinds]
+
+    def _name(self, table: str) -> sql.Identifier:
+        return sql.Identifier("public", self.settings.rename.get(table, table))
+
+    def _text(self, table: str) -> str:
+        return self._name(table).as_string(None)
+
+    def _lock_tables(self) -> None:
+        tables = self.connection.execute(
+            "select oid::regclass::text from crm_migration.own_relations('public') where kind = 'r' order by 1"
+        ).fetchall()
+        self.connection.execute(
+            sql.SQL("lock table {}, crm_archive.deals in access exclusive mode").format(
+                sql.SQL(", ").join(sql.SQL(statement(name)) for (name,) in tables)
+            )
+        )
+        self.connection.execute("set constraints all immediate")
+
+    def _later_objects(self) -> list[SavedObject]:
+        """Views and the like that people made since the cutover on what goes away now."""
+        roots = [
+            row[0]
+            for row in self.connection.execute(
+                "select oid::regclass::text from pg_catalog.pg_class"
+                " where relkind in ('r', 'v', 'm') and oid::regclass::text = any(%s)",
+                [
+                    [
+                        *(item.identity for item in self._of("created") if item.definition in ("table", "view")),
+                        *(item.identity for item in self._of("view", "materialized view")),
+                    ]
+                ],
+            )
+        ]
+        known = {item.identity for item in self._of("created")}
+        known |= {item.detail["address"] for item in self._of(*dependants.REBUILT)}
+        return [
+            item
+            for item in dependants.find(self.connection, roots)
+            if item.kind in dependants.REBUILT and item.detail["address"] not in known
+        ]
+
+    def _pause_triggers(self) -> dict[int, Any]:
+        """No trigger of the installation fires: what we write was written by people, or is as it was."""
+        states = {}
+        for oid, name in self.connection.execute(
+            "select oid, oid::regclass::text from crm_migration.own_relations('public') where kind = 'r'"
+            " union all select 'crm_archive.deals'::regclass, 'crm_archive.deals'"
+        ).fetchall():
+            states[oid] = database.scalar(self.connection, "select crm_migration.pause_triggers(%s::regclass)", [name])
+            if "crm_migrate_journal_delete" in states[oid]:
+                # deletes that follow from soft deletes are changes of people, too
+                self.connection.execute(
+                    sql.SQL("alter table {} enable trigger crm_migrate_journal_delete").format(sql.SQL(statement(name)))
+                )
+        return states
+
+    def _resume_triggers(self, states: Mapping[int, Any]) -> None:
+        self.connection.execute("set constraints all immediate")
+        for oid, state in states.items():
+            self.connection.execute(
+                "select crm_migration.resume_triggers(oid::regclass, %s) from pg_catalog.pg_class where oid = %s",
+                [Jsonb(state), oid],
+            )
+
+    def _highest_deal(self) -> int | None:
+        value: int | None = database.scalar(
+            self.connection,
+            "select pg_sequence_last_value(pg_get_serial_sequence(%s, 'id')::regclass)",
+            [self._text("opportunities")],
+        )
+        return value
+
+    def _soft_deletes(self) -> None:
+        """What people deleted softly is deleted for good, with the same consequences that the foreign keys state."""
+        for table in ("opportunities", "contacts", "companies"):
+            keys = [
+                row[0]
+                for row in self.connection.execute(
+                    sql.SQL("select id from {} where deleted_at is not null order by id").format(self._name(table))
+                )
+            ]
+            delete = sql.SQL("delete from {} where id = any(%s)").format(self._name(table))
+            try:
+                with self.connection.transaction():
+                    self.connection.execute(delete, [keys])
+            except psycopg.errors.IntegrityError:
+                # something still refers to some of them, and may not lose them: these come back to life
+                for key in keys:
+                    try:
+                        with self.connection.transaction():
+                            self.connection.execute(delete, [[key]])
+                    except psycopg.errors.IntegrityError:
+                        revive = sql.SQL("update {} set deleted_at = null where id = %s").format(self._name(table))
+                        self.connection.execute(revive, [key])
+
+    def _carry_deals(self) -> None:
+        """Write what the view deals shows into the archived table, for every key that was touched."""
+        connection = self.connection
+        changed = [
+            row[0]
+            for row in connection.execute(
+                "select distinct key from crm_migration.changes where table_name = 'opportunities'"
+            )
+        ]
+        inserted, updated = connection.execute(
+            "select inserted, updated"
+            " from crm_migration.carry_rows('crm_archive.deals', 'public.deals', array['id'], %s::text[])",
+            [changed],
+        ).fetchone() or (0, 0)
+        deleted = connection.execute(
+            sql.SQL(
+                "delete from crm_archive.deals where id::text = any(%s)"
+                " and not exists (select from {} as kept where kept.id = deals.id)"
+            ).format(self._name("opportunities")),
+            [changed],
+        ).rowcount
+        self.carried["deals"] = {"inserted": inserted, "updated": updated, "deleted": deleted}
+        for table in (
+            "companies",
+            "contacts",
+            "opportunity_notes",
+            *("contact_notes", "contactNotes"),
+            "tasks",
+            "tags",
+            "sales",
+        ):
+            counts = dict(
+                connection.execute(
+                    "select operation, count(distinct key) from crm_migration.changes where table_name = %s group by 1",
+                    [table],
+                ).fetchall()
+            )
+            if counts:
+                self.carried[table] = {
+                    "inserted": counts.get("insert", 0),
+                    "updated": counts.get("update", 0),
+                    "deleted": counts.get("delete", 0) + counts.get("truncate", 0),
+                }
+
+    def _drop_new_objects(self) -> None:
+        connection = self.connection
+        for item in self._of("owned sequence"):
+            # it would go away with the new table
+            connection.execute(
+                sql.SQL("alter sequence {} owned by none").format(sql.SQL(statement(item.detail["sequence"])))
+            )
+        dependants.drop(connection, self._of(*dependants.REBUILT), cascade=True)
+        for kind in _DROP_ORDER:
+            for item in self._of("created"):
+                if item.definition == kind:
+                    self._drop_created(kind, item.identity)
+        connection.execute("drop schema if exists crm_compat cascade")
+        for item in self._of("added column"):
+            connection.execute(
+                sql.SQL("alter table {} drop column if exists {} cascade").format(
+                    sql.SQL(statement(item.detail["table"])), sql.Identifier(item.detail["column"])
+                )
+            )
+
+    def _drop_created(self, kind: str, identity: str) -> None:
+        what: sql.Composable
+        if kind in ("trigger", "policy", "table constraint"):
+            name, _, table = identity.rpartition(" on ")
+            if not database.exists(self.connection, table):
+                return
+            form = (
+                "alter table {2} drop constraint if exists {1}"
+                if kind == "table constraint"
+                else ("drop {0} if exists {1} on {2}")
+            )
+            what = sql.SQL(statement(form)).format(*(sql.SQL(statement(part)) for part in (kind, name, table)))
+        else:
+            what = sql.SQL("drop {} if exists {}").format(sql.SQL(statement(kind)), sql.SQL(statement(identity)))
+        self.connection.execute(what + sql.SQL(" cascade" if kind != "trigger" else ""))
+
+    def _bring_back_deals(self) -> None:
+        connection = self.connection
+        connection.execute("alter table crm_archive.deals set schema public")
+        connection.execute(
+            sql.SQL("alter table {} rename column opportunity_id to deal_id").format(self._name(preflight.NOTES))
+        )
+        connection.execute(
+            sql.SQL("alter table {} rename to {}").format(
+                self._name(preflight.NOTES), sql.Identifier(self._of("deal notes")[0].identity)
+            )
+        )
+        for item in self._of("owned sequence"):
+            connection.execute(statement(item.definition))
+
+    def _restore_copies(self) -> None:
+        """Exactly the rows of before. Without foreign keys meanwhile: neither order nor cascades matter then."""
+        connection = self.connection
+        copies = [
+            row[0]
+            for row in connection.execute(
+                "select own.name from crm_migration.own_relations('crm_archive') as own"
+                " inner join crm_migration.own_relations('public') as here using (name) where here.kind = 'r'"
+            )
+        ]
+        keys = database.rows(connection, "select * from crm_migration.foreign_keys_of(%s)", [copies])
+        for key in keys:
+            connection.execute(
+                sql.SQL("alter table {} drop constraint {}").format(
+                    sql.SQL(statement(key["table_name"])), sql.Identifier(key["name"])
+                )
+            )
+        for name in copies:
+            connection.execute(
+                "select crm_migration.restore_from_copy(%s::regclass, %s::regclass)",
+                [sql.Identifier(schema, name).as_string(None) for schema in ("public", archive.SCHEMA)],
+            )
+        for key in keys:
+            connection.execute(statement(key["definition"]))
+            self._comment_constraint(key["table_name"], key["name"], key["comment"])
+
+    def _foreign_keys(self) -> None:
+        for item in self._of("foreign key"):
+            orphans = self.connection.execute(
+                "select crm_migration.settle_orphans('public.deals', %s::text[], %s::regclass, %s::text[], %s)",
+                [item.detail[key] for key in ("columns", "parent", "parent_columns", "on_delete")],
+            ).fetchall()
+            if orphans:
+                self.carried.setdefault("deals", {})["orphaned"] = len(orphans)
+            self.connection.execute(statement(item.definition))
+            self._comment_constraint("public.deals", item.identity, item.detail.get("comment"))
+        for item in self._of("reference"):
+            if database.exists(self.connection, item.detail["table_name"]):
+                self.connection.execute(statement(item.definition))
+                self._comment_constraint(item.detail["table_name"], item.detail["name"], item.detail.get("comment"))
+
+    def _comment_constraint(self, table: str, name: str, comment: str | None) -> None:
+        if comment:
+            self.connection.execute(
+                sql.SQL("comment on constraint {} on {} is {}").format(
+                    sql.Identifier(name), sql.SQL(statement(table)), sql.Literal(comment)
+                )
+            )
+
+    def _publications(self) -> None:
+        present = {row[0] for row in self.connection.execute("select pubname::text from pg_catalog.pg_publication")}
+        for item in self._of("publication"):
+            if item.identity in present:
+                self.connection.execute(statement(item.definition))
+
+    def _sequences(self, highest_deal: int | None) -> None:
+        if not self.keep_changes:
+            for item in self._of("sequence"):
+                name = sql.Identifier("public", item.identity).as_string(None)
+                if database.exists(self.connection, name):
+                    self.connection.execute(
+                        "select pg_catalog.setval(%s::regclass, %s, %s)",
+                        [name, item.detail["last_value"], item.detail["is_called"]],
+                    )
+        elif highest_deal is not None:
+            self.connection.execute(
+                "select pg_catalog.setval(own, greatest(pg_sequence_last_value(own), %s))"
+                " from cast(pg_get_serial_sequence('public.deals', 'id') as regclass) as own",
+                [highest_deal],
+            )
+
+    def _access(self, locked: AccessState) -> None:
+        """Grants as before the migration; the lock takes the writing ones, and its release gives exactly these back."""
+        connection = self.connection
+        wanted = {
+            (item.relation, item.column_name, item.grantee, item.privilege, item.grantable) for item in locked.grants
+        }
+        for row in connection.execute("select * from crm_migration.describe_grants('public')").fetchall():
+            if tuple(row) not in wanted:
+                relation, column, grantee, privilege, _ = row
+                columns = sql.SQL(" ({})").format(sql.Identifier(column)) if column else sql.SQL("")
+                connection.execute(
+                    sql.SQL("revoke {}{} on {} from {}").format(
+                        sql.SQL(statement(privilege)),
+                        columns,
+                        sql.Identifier("public", relation),
+                        sql.SQL(statement(grantee)),
+                    )
+                )
+        access.give_back(connection, locked)
+        access.revoke_writes(connection, locked)
+        connection.execute("update crm_migration.lock set access_before = %s", [Jsonb(locked.as_json())])
+
+    @contextmanager
+    def _if_possible(self, kind: str, identity: str) -> Iterator[None]:
+        """An object that stood on the new tables: its definition is in the export when it cannot come back."""
+        try:
+            with self.connection.transaction():
+                yield
+        except psycopg.errors.OperationalError:
+            raise
+        except psycopg.Error:
+            self.carried.setdefault("dropped objects", {})[f"{kind} {identity}"] = 1
+
+
+@contextmanager
+def _at_once(kind: str, identity: str) -> Iterator[None]:
+    """An object that was there before must come back."""
+    yield

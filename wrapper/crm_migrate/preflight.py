@@ -1,0 +1,274 @@
+"""What stands in the way of a cutover and can be told without executing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crm_migrate import database
+from crm_migrate.database import Connection
+from crm_migrate.legacy import LegacySchema
+from crm_migrate.settings import Settings
+from crm_migrate.successor import STOCK_TRIGGER
+
+NEW_TABLES = {
+    "1.1": ("opportunities",),
+    "1.2": ("contact_organizations", "contact_preferred_principals"),
+    "1.3": ("opportunity_participants", "opportunity_products"),
+    "1.4": ("activities", "interaction_participants"),
+    "1.5": ("products", "principal_distributor_relationships"),
+}
+NEW_VIEWS = (
+    "opportunities_summary",
+    "opportunities_with_participants",
+    "principal_product_summary",
+    "distributor_relationship_summary",
+    "contact_influence_profile",
+    "principal_advocacy_dashboard",
+)
+NEW_TYPES = (
+    "organization_type",
+    "contact_role",
+    "opportunity_stage",
+    "opportunity_status",
+    "priority_level",
+    "activity_type",
+    "interaction_type",
+    "participant_role",
+    "relationship_status",
+)
+NOTES = "opportunity_notes"
+NEW_FUNCTIONS = (
+    "add_contact_to_organization",
+    "get_contact_organizations",
+    "get_organization_contacts",
+    "add_principal_advocacy",
+    "create_opportunity_with_participants",
+    "sync_opportunity_participants",
+    "get_opportunity_with_participants",
+    "log_engagement",
+    "log_interaction",
+    "add_product",
+    "get_distributor_products",
+    "get_principal_distributors",
+)
+_NEW_COLUMNS = (
+    ("companies", "organization_type", ""),
+    ("companies", "is_principal", "boolean"),
+    ("companies", "is_distributor", "boolean"),
+    ("companies", "parent_company_id", "bigint"),
+    ("companies", "segment", "text"),
+    ("companies", "priority", "text"),
+    ("companies", "deleted_at", "timestamp with time zone"),
+    ("contacts", "role", ""),
+    ("contacts", "department", "text"),
+    ("contacts", "purchase_influence", "text"),
+    ("contacts", "decision_authority", "text"),
+    ("contacts", "deleted_at", "timestamp with time zone"),
+)
+_DECISIONS = ("carry", "drop")
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """Something of this database that would be lost or stop working; the dry run says NO-GO because of it."""
+
+    code: str
+    entity: str
+    message: str
+    hint: str = ""
+    rows: int = 1
+    sample_keys: tuple[str, ...] = ()
+
+
+def tables() -> tuple[str, ...]:
+    """The new tables, in the order of their phases."""
+    return tuple(table for phase in NEW_TABLES.values() for table in phase)
+
+
+def run(connection: Connection, settings: Settings, legacy: LegacySchema) -> list[Blocker]:
+    """Everything that stands in the way; an empty list when nothing does."""
+    return [
+        *_taken_names(connection, settings),
+        *_taken_columns(connection),
+        *_undecided_triggers(connection, settings),
+        *_unsupported(connection),
+        *_nobody_can_rebuild(connection),
+    ]
+
+
+def warnings(connection: Connection) -> list[Blocker]:
+    """Functions that name `deals` in their text: they will meet the compatibility view."""
+    return [
+        Blocker(
+            "functions.name_deals",
+            "deals",
+            f"The function {row[0]} names deals in its text; from the cutover on it works with the compatibility view.",
+            "Try it against a copy, or rewrite it within the month in which the view exists.",
+            sample_keys=(row[0],),
+        )
+        for row in connection.execute(
+            r"""
+            select pg_proc.oid::regprocedure::text
+            from pg_catalog.pg_proc
+            inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_proc.pronamespace
+            where pg_proc.prosrc ~ '\mdeals\M'
+                and pg_namespace.nspname not in ('pg_catalog', 'information_schema')
+                and not starts_with(pg_namespace.nspname, 'crm_')
+            order by 1
+            """
+        )
+    ]
+
+
+def _taken_names(connection: Connection, settings: Settings) -> list[Blocker]:
+    found: list[Blocker] = []
+    for name in (*tables(), *NEW_VIEWS, NOTES):
+        target = settings.rename.get(name, name)
+        kind = database.scalar(
+            connection,
+            "select case relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'"
+            " else 'table' end from pg_catalog.pg_class"
+            " where relnamespace = 'public'::regnamespace and relname = %s",
+            [target],
+        )
+        if kind:
+            found.append(
+                Blocker(
+                    "names.taken",
+                    "schema",
+                    f"There is a {kind} {target} already, and the migration brings one of that name.",
+                    f'Call the new one otherwise: rename = {{{name} = "crm_{name}"}} in crm-migrate.toml.',
+                    sample_keys=(f"public.{target}",),
+                )
+            )
+    for row in connection.execute(
+        "select 'type', typname::text from pg_catalog.pg_type"
+        " where typnamespace = 'public'::regnamespace and typname = any(%s) and typtype <> 'c' and typelem = 0"
+        " union all select 'function', proname::text from pg_catalog.pg_proc"
+        " where pronamespace = 'public'::regnamespace and proname = any(%s)",
+        [list(NEW_TYPES), list(NEW_FUNCTIONS)],
+    ):
+        found.append(
+            Blocker(
+                "names.taken",
+                "schema",
+                f"There is a {row[0]} {row[1]} already, and the migration brings one of that name.",
+                f"Rename the {row[0]} of this installation before the migration.",
+                sample_keys=(f"public.{row[1]}",),
+            )
+        )
+    return found
+
+
+def _taken_columns(connection: Connection) -> list[Blocker]:
+    found = []
+    for table, column, wanted in _NEW_COLUMNS:
+        actual = database.scalar(
+            connection,
+            "select format_type(atttypid, atttypmod) from pg_catalog.pg_attribute"
+            " where attrelid = to_regclass('public.' || %s) and attname = %s and attnum > 0 and not attisdropped",
+            [table, column],
+        )
+        if actual is not None and actual != wanted:
+            found.append(
+                Blocker(
+                    "columns.taken",
+                    table,
+                    f"{table}.{column} exists with type {actual}; the migration needs"
+                    f" {wanted or 'a type of its own'} there.",
+                    f"Rename {table}.{column} before the migration.",
+                    sample_keys=(f"{table}.{column}",),
+                )
+            )
+    return found
+
+
+def _undecided_triggers(connection: Connection, settings: Settings) -> list[Blocker]:
+    found = []
+    names = [
+        row[0]
+        for row in connection.execute(
+            "select tgname::text from pg_catalog.pg_trigger where tgrelid = 'public.deals'::regclass"
+            " and not tgisinternal and tgname not in (%s, 'crm_migrate_fence') order by 1",
+            [STOCK_TRIGGER],
+        )
+    ]
+    for name in names:
+        if settings.triggers.get(name) not in _DECISIONS:
+            found.append(
+                Blocker(
+                    "triggers.undecided",
+                    "deals",
+                    f"The trigger {name} on deals is the installation's own; on opportunities the stage is an enum,"
+                    " so it may break.",
+                    f'Decide: triggers = {{{name} = "carry"}}, or "drop", in crm-migrate.toml.'
+                    " A dropped one comes back with a rollback.",
+                    sample_keys=(name,),
+                )
+            )
+    return found
+
+
+def _unsupported(connection: Connection) -> list[Blocker]:
+    rows = connection.execute(
+        """
+        select
+            'rule',
+            'The rule ' || rulename || ' on deals cannot be carried to a table whose columns differ.',
+            rulename::text
+        from pg_catalog.pg_rewrite
+        where ev_class = 'public.deals'::regclass and rulename <> '_RETURN'
+        union all
+        select
+            'inheritance',
+            'deals is part of an inheritance tree (' || inhrelid::regclass || ' of ' || inhparent::regclass || ').',
+            inhrelid::regclass::text
+        from pg_catalog.pg_inherits
+        where 'public.deals'::regclass in (inhrelid, inhparent)
+        union all
+        select
+            'kind', 'deals is a ' || case relkind when 'p' then 'partitioned' else 'foreign' end || ' table.', 'deals'
+        from pg_catalog.pg_class
+        where oid = 'public.deals'::regclass and relkind <> 'r'
+        union all
+        select 'generated', 'The column deals.' || attname || ' makes its own values.', attname::text
+        from pg_catalog.pg_attribute
+        where attrelid = 'public.deals'::regclass and attnum > 0 and not attisdropped and attname <> 'id'
+            and (attgenerated <> '' or attidentity <> '')
+        union all
+        select
+            'partitioned_reference',
+            'The partitioned table ' || conrelid::regclass
+            || ' refers to deals: PostgreSQL cannot re-point it unchecked.',
+            conrelid::regclass::text
+        from pg_catalog.pg_constraint
+        inner join pg_catalog.pg_class on pg_class.oid = pg_constraint.conrelid
+        where confrelid = 'public.deals'::regclass and contype = 'f' and pg_class.relkind = 'p'
+        order by 1, 3
+        """
+    )
+    return [
+        Blocker(
+            f"deals.{code}",
+            "deals",
+            message,
+            "Remove it before the migration and make it again on opportunities.",
+            sample_keys=(key,),
+        )
+        for code, message, key in rows
+    ]
+
+
+def _nobody_can_rebuild(connection: Connection) -> list[Blocker]:
+    return [
+        Blocker(
+            "dependants.other",
+            "deals",
+            f"The {identity} stands on deals, and cannot be made again on its successor.",
+            "Drop it before the migration and make it again afterwards.",
+            sample_keys=(identity,),
+        )
+        for (identity,) in connection.execute(
+            "select identity from crm_migration.dependants(array['public.deals'::regclass]) where kind = 'other'"
+        )
+    ]
