@@ -6,22 +6,29 @@ participants as (
     select * from {{ ref('int_deals__participants') }}
 ),
 
+opportunities as (
+    select * from {{ ref('opportunities') }}
+),
+
+-- a deal that the target refused has no participants either
 final as (
     select
-        id,
-        deal_id as opportunity_id,
-        organization_id,
-        role::participant_role as role,
-        is_primary,
+        participants.id,
+        participants.deal_id as opportunity_id,
+        participants.organization_id,
+        participants.role::participant_role as role,
+        participants.is_primary,
         null::numeric(5, 2) as commission_percent,
         null::text as territory,
         null::text as notes,
-        origin,
-        created_at,
-        created_at as updated_at,
+        participants.origin,
+        participants.created_at,
+        participants.created_at as updated_at,
         null::bigint as created_by,
         null::timestamptz as deleted_at
     from participants
+    inner join opportunities
+        on participants.deal_id = opportunities.id
 )
 
 select * from final
