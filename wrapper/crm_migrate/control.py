@@ -15,6 +15,8 @@ def install(connection: Connection, settings: Settings) -> None:
     with connection.transaction():
         # two commands at once would both create the same function and one would fail
         connection.execute("select pg_advisory_xact_lock(hashtextextended('crm-migrate/control', 0))")
+        # functions may name the tables of the batch ledger, which dbt creates when the first model is built
+        connection.execute("set local check_function_bodies = off")
         database.run_sql_folder(connection, "control")
 
 

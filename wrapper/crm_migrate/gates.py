@@ -310,16 +310,19 @@ def _scan(
 
     def connect(self: Any) -> Any:
         self.connection = _connect(settings, connection, snapshot)
+        opened.append(self.connection)
         return self.connection
 
+    opened: list[Any] = []
     original = data_source.connect
     data_source.connect = connect
     try:
         scan.execute()
     finally:
         data_source.connect = original
-        with contextlib.suppress(Exception):
-            scan._data_source_manager.close_all_connections()
+        # Soda leaves its connection open, in a transaction whose locks the cutover would wait for
+        for made in opened:
+            made.close()
     results = scan.get_scan_results()
     lines = [line for line in scan.get_error_logs_text().splitlines() if line.strip()] if scan.has_error_logs() else []
     said = " ".join(lines[:10])
