@@ -77,7 +77,7 @@ select
     deal.id,
     coalesce(
         deal.example ->> 'deal',
-        pg_temp.pick(deal.id, 'deal opening', word.deal_openings) || ': ' || pg_temp.pick(deal.id, 'deal goods', word.deal_goods)
+        pg_temp.pick(deal.id, 'deal opening', word.deal_openings) || ': ' || pg_temp.pick(deal.id, 'deal goods', category.goods)
     ),
     deal.company_id,
     case
@@ -90,7 +90,7 @@ select
         when pg_temp.draw(deal.id, 'deal outsider') > 0.99 then null
         else deal.contact_ids
     end,
-    coalesce(category.label, pg_temp.pick(deal.id, 'deal category', word.categories)),
+    category.word,
     deal.stage,
     case
         when pg_temp.draw(deal.id, 'deal description') < 0.6 then pg_temp.pick(deal.id, 'deal description text', word.notes)
@@ -117,9 +117,5 @@ select
     ((row_number() over (partition by deal.stage order by deal.id) - 1) % 32768)::smallint
 from moved as deal
 cross join pg_temp.demo_words as word
-cross join pg_temp.demo_parameters as demo
-left join lateral (
-    select entry.value ->> case demo.generation when '2025' then 'label' else 'value' end as label
-    from jsonb_array_elements(demo.parameters -> 'categories') as entry (value)
-    where entry.value ->> 'value' = deal.example ->> 'category'
-) as category on true;
+inner join pg_temp.demo_categories as category
+    on category.category = coalesce(deal.example ->> 'category', pg_temp.pick(deal.id, 'deal category', word.categories));

@@ -11,15 +11,15 @@ from (
     union all
     select 'public', 'deals', max(id) from pg_temp.demo_deals
     union all
-    select 'public', case generation when '2025' then 'dealNotes' else 'deal_notes' end, max(note.id)
+    select 'public', case demo.generation when '2025' then 'dealNotes' else 'deal_notes' end, max(note.id)
     from pg_temp.demo_deal_notes as note
-    cross join pg_temp.demo_parameters
-    group by generation
+    cross join pg_temp.demo_parameters as demo
+    group by demo.generation
     union all
-    select 'public', case generation when '2025' then 'contactNotes' else 'contact_notes' end, max(note.id)
+    select 'public', case demo.generation when '2025' then 'contactNotes' else 'contact_notes' end, max(note.id)
     from pg_temp.demo_contact_notes as note
-    cross join pg_temp.demo_parameters
-    group by generation
+    cross join pg_temp.demo_parameters as demo
+    group by demo.generation
     union all
     select 'public', 'tasks', max(id) from pg_temp.demo_tasks
 ) as sequence

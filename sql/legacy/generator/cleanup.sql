@@ -9,7 +9,7 @@ drop view
     pg_temp.demo_tasks;
 
 drop table if exists pg_temp.demo_queue;
-drop table pg_temp.demo_parameters, pg_temp.demo_words, pg_temp.demo_targets;
+drop table pg_temp.demo_parameters, pg_temp.demo_words, pg_temp.demo_categories, pg_temp.demo_targets;
 
 drop function pg_temp.pick(bigint, text, text[]);
 drop function pg_temp.number(bigint, text, bigint, bigint);

@@ -20,9 +20,9 @@ set
                         jsonb_build_object('value', entry.value -> 'value', 'label', entry.value -> 'label')
                         order by entry.position
                     ) as choices
-                from pg_temp.demo_parameters
+                from pg_temp.demo_parameters as stored
                 cross join unnest(array['stages', 'categories', 'sectors', 'task_types']) as section (name)
-                cross join lateral jsonb_array_elements(parameters -> section.name) with ordinality
+                cross join lateral jsonb_array_elements(stored.parameters -> section.name) with ordinality
                     as entry (value, position)
                 group by section.name
             ) as list

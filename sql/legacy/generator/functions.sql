@@ -33,7 +33,7 @@ create function pg_temp.slug(name text) returns text
 language sql immutable as $$
     select btrim(
         regexp_replace(
-            translate(lower(name), 'äöüàâéèêëîïíìóòôøåùûúçñğış', 'aouaaeeeeiiiioooooauuucngis'),
+            translate(lower(name), 'äöüàâáéèêëîïíìóòôøåùûúçñğış', 'aouaaaeeeeiiiiooooauuucngis'),
             '[^a-z0-9]+',
             '-',
             'g'

@@ -13,7 +13,7 @@ select
     demo.parameters -> 'principals' as principals,
     demo.parameters -> 'distributors' as distributors,
     demo.parameters -> 'examples' as examples,
-    pg_temp.weighted(demo.parameters -> 'categories', demo.word) as categories,
+    pg_temp.weighted(demo.parameters -> 'categories', 'value') as categories,
     pg_temp.weighted(demo.parameters -> 'sectors', demo.word) as sectors,
     pg_temp.weighted(demo.parameters -> 'task_types', demo.word) as task_types,
     -- stages are stored as values by both generations
@@ -28,7 +28,6 @@ select
     pg_temp.texts(list.words -> 'regions') as regions,
     pg_temp.texts(list.words -> 'trades') as trades,
     pg_temp.texts(list.words -> 'deal_openings') as deal_openings,
-    pg_temp.texts(list.words -> 'deal_goods') as deal_goods,
     pg_temp.texts(list.words -> 'notes') as notes,
     pg_temp.texts(list.words -> 'tasks') as task_texts,
     pg_temp.texts(list.words -> 'cities') as cities,
@@ -45,3 +44,11 @@ from (
     from pg_temp.demo_parameters
 ) as demo
 cross join lateral (select demo.parameters -> 'words' as words) as list;
+
+create temporary table demo_categories on commit drop as
+select
+    entry.value ->> 'value' as category,
+    entry.value ->> case demo.generation when '2025' then 'label' else 'value' end as word,
+    pg_temp.texts(entry.value -> 'goods') as goods
+from pg_temp.demo_parameters as demo
+cross join jsonb_array_elements(demo.parameters -> 'categories') as entry (value);
