@@ -1,0 +1,130 @@
+"""Verification: the oracles over all rows, and a sample of records side by side for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from crm_migrate import changed, database, oracles
+from crm_migrate.database import Connection
+from crm_migrate.errors import Exit
+from crm_migrate.legacy import LegacySchema
+from crm_migrate.oracles import OracleResult, Pair
+from crm_migrate.settings import Settings
+
+
+@dataclass(frozen=True)
+class SampledRecord:
+    """A record as it was and as the application sees it now; fields as text."""
+
+    entity: str
+    key: str
+    before: Mapping[str, str | None]
+    after: Mapping[str, str | None] | None
+    different: bool
+    changed_since: bool
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The sampled records: how many were asked for, compared, and are different."""
+
+    requested: int
+    compared: int
+    different: int
+    changed_since: int
+    records: tuple[SampledRecord, ...]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found."""
+
+    run_id: str
+    ok: bool
+    oracles: tuple[OracleResult, ...]
+    samples: Samples
+
+    @property
+    def exit_code(self) -> Exit:
+        """0, or 5 when something is not as it was."""
+        return Exit.OK if self.ok else Exit.VERIFICATION_FAILED
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of the verification's JSON document."""
+        from crm_migrate.reports import plain
+
+        return {"oracles": plain(self.oracles), "samples": plain(self.samples)}
+
+
+def run(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, *, sample: int, seed: int
+) -> Verification:
+    """Ask every oracle, and compare a sample. Writes nothing; all of it sees one state of the database.
+
+    Args:
+        sample: how many records to compare side by side.
+        seed: the same seed takes the same records.
+    """
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read read only")
+        found = [oracle(connection, settings, run_id, legacy) for oracle in oracles.ORACLES]
+        samples = _sample(connection, settings, run_id, legacy, sample, seed)
+    found += oracles.not_applicable()
+    ok = all(result.ok is not False for result in found) and samples.different == 0
+    return Verification(run_id, ok, tuple(sorted(found, key=lambda result: result.id)), samples)
+
+
+def _sample(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, wanted: int, seed: int
+) -> Samples:
+    pairs = oracles.pairs(settings, legacy)
+    records: list[SampledRecord] = []
+    keys = {pair.entity: _keys(connection, pair, run_id, wanted, seed) for pair in pairs}
+    # as many of each as there are, in turn, until there are enough
+    taken: dict[str, int] = dict.fromkeys(keys, 0)
+    while sum(taken.values()) < wanted:
+        open_entities = [entity for entity in keys if taken[entity] < len(keys[entity])]
+        if not open_entities:
+            break
+        for entity in open_entities[: wanted - sum(taken.values())]:
+            taken[entity] += 1
+    for pair in pairs:
+        people = changed.keys(connection, run_id, *pair.journal).keys
+        records += [_record(connection, pair, key, people) for key in keys[pair.entity][: taken[pair.entity]]]
+    compared = [record for record in records if not record.changed_since]
+    return Samples(
+        requested=wanted,
+        compared=len(compared),
+        different=sum(record.different for record in compared),
+        changed_since=len(records) - len(compared),
+        records=tuple(records),
+    )
+
+
+def _keys(connection: Connection, pair: Pair, run_id: str, wanted: int, seed: int) -> list[int]:
+    # a rejected row has no "after"; the report lists it apart
+    query = sql.SQL(
+        "select id from {} as legacy where not exists (select from crm_migration.rejected_records"
+        " where run_id = %s and model = %s and key_value = legacy.id)"
+        " order by md5(%s || ':' || id), id limit %s"
+    ).format(pair.archived)
+    return [row[0] for row in connection.execute(query, [run_id, pair.model, f"{seed}:{pair.entity}", wanted])]
+
+
+def _record(connection: Connection, pair: Pair, key: int, people: frozenset[str]) -> SampledRecord:
+    columns = oracles.archived_columns(connection, pair)
+    before = _fields(connection, pair.archived, columns, key)
+    after = _fields(connection, pair.live, columns, key)
+    return SampledRecord(pair.entity, str(key), before or {}, after, before != after, str(key) in people)
+
+
+def _fields(
+    connection: Connection, table: sql.Identifier, columns: list[str], key: int
+) -> Mapping[str, str | None] | None:
+    listed = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
+    rows = database.rows(connection, sql.SQL("select {} from {} where id = %s").format(listed, table), [key])
+    return {str(name): value for name, value in rows[0].items()} if len(rows) == 1 else None
