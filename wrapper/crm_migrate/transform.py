@@ -165,6 +165,21 @@ def build(
     )
 
 
+def run(settings: Settings, *command: str, schema: str = BUILD_SCHEMA) -> list[str]:
+    """Run any dbt command that works on nodes, such as `build --select +opportunities`.
+
+    Returns:
+        The names of the nodes it worked on.
+
+    Raises:
+        TransformFailed: one of its subclasses says what to do about it.
+    """
+    with _dbt(settings, schema) as dbt:
+        results = dbt.run(*command)
+    _refuse_failures(results, f"dbt {' '.join(command)} failed")
+    return [item.node.name for item in results]
+
+
 def unit_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> int:
     """Run the models' unit tests; their inputs must exist, so the project is built without rows first.
 
@@ -217,12 +232,23 @@ def _dbt(settings: Settings, schema: str) -> Iterator[_Dbt]:
             "fallback_stage": settings.fallback_stage,
             "default_commission_percent": settings.default_commission_percent,
         }
-        # names of database and schema are part of the manifest
-        key = _fingerprint(settings.seeds_dir, os.environ["PGDATABASE"], schema, json.dumps(variables))
+        key = _fingerprint(settings.seeds_dir, json.dumps(variables))
         dbt = _Dbt(settings.work_dir / "dbt", variables, _manifests.get(key))
         if dbt.manifest is None:
             _manifests[key] = dbt.manifest = dbt.parse()
+        _settle(dbt.manifest, os.environ["PGDATABASE"], schema)
         yield dbt
+
+
+def _settle(manifest: Any, database_name: str, schema: str) -> None:
+    """Names of database and schema are part of a manifest: make them those of this build."""
+    for node in manifest.nodes.values():
+        node.schema = schema
+    for node in [*manifest.nodes.values(), *manifest.sources.values()]:
+        node.database = database_name
+        if node.relation_name:
+            name = getattr(node, "alias", None) or node.identifier
+            node.relation_name = f'"{database_name}"."{node.schema}"."{name}"'
 
 
 class _Dbt:
@@ -254,13 +280,16 @@ class _Dbt:
             if on_progress is None or event.info.name != "JinjaLogInfo":
                 return
             progress = _progress(event.info.msg)
-            if progress is not None and not interrupted:
+            if progress is None:
+                return
+            if not interrupted:
                 try:
                     on_progress(progress)
                 except BaseException as error:
-                    # dbt would make a failed model of it
                     interrupted.append(error)
-                    raise
+            if interrupted:
+                # dbt makes a failed model of it, and waits for ever for a thread that an interrupt ended
+                raise RuntimeError("stopped by whoever watches")
 
         self.target.mkdir(parents=True, exist_ok=True)
         arguments = [

@@ -16,7 +16,9 @@
 
     {%- set present, incoming, assignments = [], [], [] -%}
     {%- set keys = unique_key | map('tojson') | list -%}
-    {%- for name in names if name not in keys -%}
+    {#- an identity that is `always` generated cannot be assigned by an update -#}
+    {%- set fixed = keys + carried.appended | selectattr('identity', 'equalto', 'a') | map(attribute='name') | map('tojson') | list -%}
+    {%- for name in names if name not in fixed -%}
         {%- do present.append('present.' ~ name) -%}
         {%- do incoming.append('excluded.' ~ name) -%}
         {%- do assignments.append(name ~ ' = excluded.' ~ name) -%}
