@@ -87,7 +87,7 @@ def verdict(connection: Connection, settings: Settings, run_id: str, accepted: M
     Raises:
         UnknownWarning: an accepted code is not the code of a warning, or has no reason.
     """
-    _require_warnings(accepted)
+    require_warnings(accepted)
     with connection.transaction():
         rejected.record(connection, run_id)
     found = load(connection, run_id, accepted)
@@ -141,7 +141,12 @@ def warning_codes() -> frozenset[str]:
     )
 
 
-def _require_warnings(accepted: Mapping[str, str]) -> None:
+def require_warnings(accepted: Mapping[str, str]) -> None:
+    """Refuse an acceptance that would accept nothing, or too much.
+
+    Raises:
+        UnknownWarning: not the code of a warning, or no reason.
+    """
     if not accepted:
         return
     known = warning_codes()
