@@ -32,7 +32,7 @@ def test_nobody_writes_not_even_the_owner(legacy: Connection, make_settings: Mak
         "truncate public.tags",
     ):
         with pytest.raises(psycopg.Error) as refused:
-            legacy.execute(statement)  # type: ignore[call-overload]
+            legacy.execute(statement)
         assert refused.value.sqlstate == "PT503"
         assert "maintenance" in str(refused.value)
 
@@ -95,7 +95,8 @@ def test_second_operator_is_told_who_and_since_when(legacy_2026: Connection, mak
     assert lock.operator_name() in refused.value.what
     assert "since" in refused.value.what
     owner = lock.owner(legacy_2026)
-    assert owner is not None and owner.alive
+    assert owner is not None
+    assert owner.alive
 
 
 def test_a_busy_table_is_a_refusal_that_names_the_session_and_undoes_everything(

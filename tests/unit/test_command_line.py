@@ -13,7 +13,20 @@ import pytest
 
 from crm_migrate import cli, paths
 
-COMMANDS = "doctor dry-run apply status verify rollback lock unlock backup docs config demo".split()
+COMMANDS = (
+    "doctor",
+    "dry-run",
+    "apply",
+    "status",
+    "verify",
+    "rollback",
+    "lock",
+    "unlock",
+    "backup",
+    "docs",
+    "config",
+    "demo",
+)
 
 
 def crm_migrate(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:

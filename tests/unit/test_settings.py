@@ -61,17 +61,18 @@ def test_tables_may_be_given_in_the_environment() -> None:
     [
         "postgresql://ann:s3cret-m4rker@host:5432/crm?sslpassword=s3cret-m4rker",
         "host=h user=ann password='s3cret-m4rker' dbname=crm",
-        "postgresql://ann:s3cret-m4rker@[broken",
     ],
 )
 def test_the_password_is_shown_nowhere(dsn: str) -> None:
-    try:
-        loaded = settings.load(None, {"DATABASE_URL": dsn})
-    except ConfigurationError as error:
-        assert "s3cret-m4rker" not in repr(error.as_dict())
-        return
+    loaded = settings.load(None, {"DATABASE_URL": dsn})
     assert "s3cret-m4rker" not in repr(loaded.settings.public())
     assert "s3cret-m4rker" not in repr(settings.describe(loaded))
+
+
+def test_an_unreadable_connection_string_is_not_repeated() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        settings.load(None, {"DATABASE_URL": "postgresql://ann:s3cret-m4rker@[broken"})
+    assert "s3cret-m4rker" not in repr(refused.value.as_dict())
 
 
 def test_place_and_connection_do_not_change_the_fingerprint(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Grant:
 
     def target(self, relation: str) -> sql.Composable:
         """The part behind GRANT or REVOKE: `privilege (column) on [sequence] relation`."""
-        privilege: sql.Composable = sql.SQL(self.privilege)  # type: ignore[arg-type]  # a keyword of aclexplode
+        privilege: sql.Composable = sql.SQL(self.privilege)  # a keyword of aclexplode
         if self.column_name is not None:
             privilege = sql.SQL("{} ({})").format(privilege, sql.Identifier(self.column_name))
         keyword = sql.SQL("sequence ") if self.kind == _SEQUENCE else sql.SQL("")
@@ -39,7 +39,7 @@ class Grant:
     @property
     def role(self) -> sql.Composable:
         """The grantee; regrole has quoted its name where that is needed."""
-        return sql.SQL("public") if self.is_public else sql.SQL(self.grantee)  # type: ignore[arg-type]
+        return sql.SQL("public") if self.is_public else sql.SQL(self.grantee)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -17,6 +17,7 @@ from crm_migrate.errors import ConnectionFailed
 from crm_migrate.settings import Settings, without_password
 
 Connection = psycopg.Connection[Any]
+Query = LiteralString | sql.SQL | sql.Composed
 
 # connection failures, admin shutdown, crash shutdown, cannot connect now
 CONNECTION_LOST = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "08004"})
@@ -84,7 +85,7 @@ def renamed(text: str, rename: Mapping[str, str]) -> str:
 def run_sql_file(connection: Connection, path: Path, *, rename: Mapping[str, str] | None = None) -> None:
     """Run one file of `sql/` as a single simple query (several statements, no parameters)."""
     text = renamed(path.read_text(encoding="utf-8"), rename or {})
-    connection.execute(cast(LiteralString, text))
+    connection.execute(text)
 
 
 def run_sql_folder(connection: Connection, folder: str, *, rename: Mapping[str, str] | None = None) -> None:
@@ -93,13 +94,13 @@ def run_sql_folder(connection: Connection, folder: str, *, rename: Mapping[str, 
         run_sql_file(connection, path, rename=rename)
 
 
-def rows(connection: Connection, query: LiteralString | sql.Composable, params: Any = None) -> list[dict[str, Any]]:
+def rows(connection: Connection, query: Query, params: Any = None) -> list[dict[str, Any]]:
     """All rows of a query that returns few of them."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query, params).fetchall()
 
 
-def scalar(connection: Connection, query: LiteralString | sql.Composable, params: Any = None) -> Any:
+def scalar(connection: Connection, query: Query, params: Any = None) -> Any:
     """The first column of the first row, or None."""
     row = connection.execute(query, params).fetchone()
     return None if row is None else row[0]

@@ -9,7 +9,7 @@ from crm_migrate import database, ledger
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
-# measured: pg_dump -Fd -j2 -Z1 takes 4.5 s per GB; pg_restore into a scratch database with its indexes about three times that
+# measured: pg_dump -Fd -j2 -Z1 takes 4.5 s per GB; restoring with indexes about three times that
 _DUMP_SECONDS_PER_BYTE = 4.5 / 1e9
 _RESTORE_SECONDS_PER_BYTE = 14.0 / 1e9
 _ARCHIVE_SECONDS_PER_BYTE = 3.0 / 1e9
@@ -41,7 +41,8 @@ def of_dry_run(connection: Connection, settings: Settings, run_id: str) -> Estim
             where pg_class.relkind in ('r', 'p', 'm')
                 and pg_class.relnamespace not in (
                     select pg_namespace.oid from pg_catalog.pg_namespace
-                    where pg_namespace.nspname in ('crm_build', 'crm_archive', 'crm_migration', 'information_schema', 'pg_catalog')
+                    where pg_namespace.nspname
+                        in ('crm_build', 'crm_archive', 'crm_migration', 'information_schema', 'pg_catalog')
                 )
             """,
         )

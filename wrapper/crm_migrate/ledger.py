@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -145,7 +145,8 @@ def latest(connection: Connection, *kinds: str, states: Sequence[str] | None = N
         return None
     found = _runs(
         connection,
-        "(%(kinds)s::text[] is null or kind = any(%(kinds)s)) and (%(states)s::text[] is null or state = any(%(states)s))",
+        "(%(kinds)s::text[] is null or kind = any(%(kinds)s))"
+        " and (%(states)s::text[] is null or state = any(%(states)s))",
         {"kinds": list(kinds) or None, "states": None if states is None else list(states)},
     )
     return found[0] if found else None
@@ -154,10 +155,7 @@ def latest(connection: Connection, *kinds: str, states: Sequence[str] | None = N
 def _runs(connection: Connection, where: LiteralString, params: Any) -> list[Run]:
     columns = sql.SQL(", ").join(map(sql.Identifier, Run.__dataclass_fields__))
     query = sql.SQL(
-        cast(
-            LiteralString,
-            "select {} from crm_migration.runs where " + where + " order by started_at desc, run_id desc limit 50",
-        )
+        "select {} from crm_migration.runs where " + where + " order by started_at desc, run_id desc limit 50"
     ).format(columns)
     return [Run(**row) for row in database.rows(connection, query, params)]
 

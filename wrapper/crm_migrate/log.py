@@ -40,7 +40,7 @@ class _PrivateFile(logging.FileHandler):
         os.fchmod(descriptor, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8")
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the parent's name
         """A full disk under the log must not stop a migration."""
 
 

@@ -44,7 +44,8 @@ class Sampler:
                     connection.execute(
                         """
                         insert into crm_migration.resource_samples
-                            (run_id, step, cpu_percent, memory_bytes, disk_read_bytes, disk_write_bytes, disk_free_bytes)
+                            (run_id, step, cpu_percent, memory_bytes,
+                             disk_read_bytes, disk_write_bytes, disk_free_bytes)
                         values (
                             %(run)s,
                             (

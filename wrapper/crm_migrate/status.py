@@ -132,7 +132,10 @@ def batches(connection: Connection, run_id: str) -> Batches | None:
             count(*) filter (where state = 'done') as done,
             count(*) as total,
             coalesce(sum(rows_written) filter (where state = 'done'), 0)::bigint as rows,
-            (sum(rows_written) filter (where state = 'done') / nullif(sum(ms) filter (where state = 'done') / 1000, 0))::float8 as rate,
+            (
+                sum(rows_written) filter (where state = 'done')
+                / nullif(sum(ms) filter (where state = 'done') / 1000, 0)
+            )::float8 as rate,
             (avg(ms) filter (where state = 'done') / 1000 * count(*) filter (where state = 'pending'))::float8 as eta,
             (array_agg(model order by finished_at desc nulls first) filter (where state = 'pending'))[1] as model
         from crm_migration.batches

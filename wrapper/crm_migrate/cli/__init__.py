@@ -11,8 +11,8 @@ import typer
 app = typer.Typer(
     name="crm-migrate",
     help="Moves a live Atomic CRM from deals to opportunities, principals and distributors. And back.",
-    epilog="Exit codes: 0 done or GO · 1 unexpected · 2 usage · 3 NO-GO · 4 wrong state or locked · 5 verification failed"
-    " · 6 window closed · 7 stopped, resumable · 130 interrupted, resumable",
+    epilog="Exit codes: 0 done or GO · 1 unexpected · 2 usage · 3 NO-GO · 4 wrong state or locked"
+    " · 5 verification failed · 6 window closed · 7 stopped, resumable · 130 interrupted, resumable",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

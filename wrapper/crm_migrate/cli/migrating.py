@@ -1,4 +1,4 @@
-"""Commands that change the CRM or its access: apply, rollback, lock, unlock. Each is confirmed by the database's name."""
+"""Commands that change the CRM or its access: apply, rollback, lock, unlock. Each wants the database's name."""
 
 from __future__ import annotations
 

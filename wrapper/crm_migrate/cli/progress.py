@@ -86,15 +86,16 @@ class Watch:
 
     def _follow(self) -> None:
         waited = 0.0
-        with contextlib.suppress(psycopg.Error, MigrationError):
-            with database.connect(self._settings, application="crm-migrate progress") as connection:
-                while not self._stop.wait(_LOOK_EVERY_SECONDS):
-                    waited += _LOOK_EVERY_SECONDS
-                    if self._run_id is None or (not self._terminal and waited < _LINE_EVERY_SECONDS):
-                        continue
-                    found = status.batches(connection, self._run_id)
-                    self._tell(found)
-                    waited = 0.0
+        with (
+            contextlib.suppress(psycopg.Error, MigrationError),
+            database.connect(self._settings, application="crm-migrate progress") as connection,
+        ):
+            while not self._stop.wait(_LOOK_EVERY_SECONDS):
+                waited += _LOOK_EVERY_SECONDS
+                if self._run_id is None or (not self._terminal and waited < _LINE_EVERY_SECONDS):
+                    continue
+                self._tell(status.batches(connection, self._run_id))
+                waited = 0.0
 
     def _tell(self, found: status.Batches | None) -> None:
         if self._terminal and self._task is not None and found is not None and self._step.startswith("transform"):

@@ -154,7 +154,8 @@ def _count_legacy(connection: Connection) -> dict[str, int]:
         row["relname"]
         for row in database.rows(
             connection,
-            "select relname::text from pg_catalog.pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
+            "select relname::text from pg_catalog.pg_class"
+            " where relnamespace = 'public'::regnamespace and relkind = 'r'"
             " and relname not in ('configuration', 'favicons_excluded_domains') order by relname",
         )
     ]
@@ -170,7 +171,7 @@ def _named(connection: Connection) -> list[dict[str, Any]]:
     return database.rows(
         connection,
         """
-        select deals.id, deals.name, deals.stage, deals.amount, companies.name as company, cardinality(deals.contact_ids) as contacts
+        select deals.id, deals.name, deals.stage, deals.amount, companies.name as company
         from public.deals
         left join public.companies on companies.id = deals.company_id
         order by deals.id
@@ -188,8 +189,7 @@ def _examples(connection: Connection, before: Sequence[Mapping[str, Any]]) -> li
             select
                 opportunities.name, opportunities.stage::text, opportunities.probability, opportunities.amount,
                 opportunities.commission_percent,
-                customers.name as customer, principals.name as principal, distributors.name as distributor,
-                (select count(*) from public.opportunity_participants where opportunity_id = opportunities.id) as participants
+                customers.name as customer, principals.name as principal, distributors.name as distributor
             from public.opportunities
             left join public.companies as customers on customers.id = opportunities.customer_organization_id
             left join public.companies as principals on principals.id = opportunities.principal_organization_id
@@ -202,13 +202,14 @@ def _examples(connection: Connection, before: Sequence[Mapping[str, Any]]) -> li
             f"{role} {after[role]}" for role in ("customer", "principal", "distributor") if after[role] is not None
         ]
         percent = after["commission_percent"]
+        company = deal["company"] or "no company"
         commission = f", commission {percent:g} %" if percent is not None else ""
         examples.append(
             Example(
                 title=str(deal["name"]),
-                before=f"deal {deal['id']}, {deal['stage']}, {deal['amount'] or 0:,}, {deal['company'] or 'no company'}",
-                after=f"opportunity {deal['id']}, {after['stage']} ({after['probability']} %), {after['amount'] or 0:,},"
-                f" {', '.join(roles) or 'no organization'}{commission}",
+                before=f"deal {deal['id']}, {deal['stage']}, {deal['amount'] or 0:,}, {company}",
+                after=f"opportunity {deal['id']}, {after['stage']} ({after['probability']} %),"
+                f" {after['amount'] or 0:,}, {', '.join(roles) or 'no organization'}{commission}",
             )
         )
     return examples

@@ -1,4 +1,4 @@
-"""The dry run on a restored copy: everything for real, timed, and rolled back there. The database itself is only read."""
+"""The dry run on a restored copy: everything for real, timed, rolled back there. The database itself is only read."""
 
 from __future__ import annotations
 
@@ -88,11 +88,12 @@ def _play(stage: Stage) -> DryRunReport:
     stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
     with _copy(stage) as there:
         stage.step("dry_run", try_it)
-        assert tried is not None
-        if tried.verdict == "GO":
+        if tried is not None and tried.verdict == "GO":
             stage.step("apply", do_it)
             stage.step("exercise", exercise)
             stage.step("rollback", undo)
+    if tried is None:
+        raise RuntimeError("the dry run on the copy left no report")
     go = tried.verdict == "GO" and not troubles
     if done is not None:
         seconds = {step.name: round(step.seconds or 0.0, 2) for step in done.steps}
@@ -141,7 +142,7 @@ def _copy(stage: Stage) -> Iterator[Settings]:
 
     stage.step("copy", dump)
     name = f"crm_rehearsal_{run.run_id}"[:63]
-    own = {"work_dir": settings.work_dir / "copy", "backup_dir": settings.work_dir / "copy" / "backups"}
+    own: dict[str, Any] = {"work_dir": settings.work_dir / "copy", "backup_dir": settings.work_dir / "copy" / "backups"}
     if _may_create_databases(connection):
         identifier = sql.Identifier(name)
         connection.execute(sql.SQL("create database {} template template0").format(identifier))

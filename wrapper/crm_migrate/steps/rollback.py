@@ -137,7 +137,8 @@ def _migrated(connection: Connection) -> Run:
 def _require_window(connection: Connection, migrated: Run, force_reason: str | None) -> None:
     late = database.scalar(
         connection,
-        "select extract(epoch from clock_timestamp() - rollback_until)::float8 from crm_migration.runs where run_id = %s",
+        "select extract(epoch from clock_timestamp() - rollback_until)::float8"
+        " from crm_migration.runs where run_id = %s",
         [migrated.run_id],
     )
     if late > 0 and not force_reason:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crm_migrate import control, database, doctor, ledger, seeds, transform
+from crm_migrate import checks, control, database, doctor, ledger, seeds, transform
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError, NoGo
 from crm_migrate.ledger import Run, Work
@@ -53,7 +53,7 @@ class Unfit(ConfigurationError):
 
     code = "CRM-012"
 
-    def __init__(self, failed: list[doctor.Check]) -> None:
+    def __init__(self, failed: list[checks.Check]) -> None:
         super().__init__(
             what=" ".join(check.message for check in failed),
             why=", ".join(check.id for check in failed),
@@ -81,12 +81,13 @@ def transform_sources(stage: Stage, work: Work) -> None:
     work.detail["models"] = result.seconds_by_model
 
 
-def transform_stage(stage: Stage, selector: str, work: Work) -> None:
+def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> None:
     """Build the marts of one stage in the build schema, batch by batch."""
     result = transform.build(stage.settings, stage.run.run_id, selector)
     work.rows = database.scalar(
         stage.connection,
-        "select coalesce(sum(rows_written), 0)::bigint from crm_migration.batches where run_id = %s and model = any(%s)",
+        "select coalesce(sum(rows_written), 0)::bigint from crm_migration.batches"
+        " where run_id = %s and model = any(%s)",
         [stage.run.run_id, list(result.seconds_by_model)],
     )
     work.detail["models"] = result.seconds_by_model

@@ -1,0 +1,102 @@
+"""Databases that the real program has migrated, copied for each test from a template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from crm_migrate import database as db
+from crm_migrate import demo_data
+from crm_migrate.observer import Silent
+from crm_migrate.server import EmbeddedServer
+from crm_migrate.settings import Settings
+from crm_migrate.steps import apply, dry_run
+from support import fresh_database
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+
+def migrate(settings: Settings) -> None:
+    """Dry run and apply, each with a connection of its own as the program has it."""
+    with db.connect(settings) as connection:
+        report = dry_run.run(connection, settings, Silent(), accepted={})
+        assert report.verdict == "GO", report.reasons
+    with db.connect(settings) as connection:
+        apply.run(connection, settings, Silent())
+
+
+def make_migrated(server: EmbeddedServer, legacy_template: str, name: str, folder: Path) -> str:
+    """A template with a migrated database."""
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(legacy_template))
+        )
+    settings = Settings(
+        dsn=server.dsn(name),
+        work_dir=folder,
+        backup_dir=folder / "backups",
+        log_file=folder / "run.log",
+        seeds_dir=folder / "seeds",
+        batch_size=40,
+    )
+    with db.connect(settings) as connection:
+        demo_data.demo_seeds(connection, settings.seeds_dir)
+    migrate(settings)
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_template_2025(
+    postgres: EmbeddedServer, template_2025: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Name of the database that `migrated_2025` copies."""
+    return make_migrated(postgres, template_2025, "migrated_2025", tmp_path_factory.mktemp("migrated-2025"))
+
+
+@pytest.fixture(scope="session")
+def migrated_template_2026(
+    postgres: EmbeddedServer, template_2026: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Name of the database that `migrated_2026` copies."""
+    return make_migrated(postgres, template_2026, "migrated_2026", tmp_path_factory.mktemp("migrated-2026"))
+
+
+@pytest.fixture
+def migrated_2025(postgres: EmbeddedServer, migrated_template_2025: str) -> Iterator[Connection]:
+    """A connection to a migrated CRM that was of generation 2025."""
+    with fresh_database(postgres, template=migrated_template_2025) as connection:
+        yield connection
+
+
+@pytest.fixture
+def migrated_2026(postgres: EmbeddedServer, migrated_template_2026: str) -> Iterator[Connection]:
+    """A connection to a migrated CRM that was of generation 2026."""
+    with fresh_database(postgres, template=migrated_template_2026) as connection:
+        yield connection
+
+
+@pytest.fixture(params=["2025", "2026"])
+def migrated(request: pytest.FixtureRequest, postgres: EmbeddedServer) -> Iterator[Connection]:
+    """A connection to a migrated CRM; the test runs once for each generation it was of."""
+    template: str = request.getfixturevalue(f"migrated_template_{request.param}")
+    with fresh_database(postgres, template=template) as connection:
+        yield connection
+
+
+@pytest.fixture
+def mapped(make_settings: MakeSettings, tmp_path: Path) -> MakeSettings:
+    """`mapped(connection, …)`: settings with the mapping files that fit the demo data."""
+
+    def make(connection: Connection, **values: Any) -> Settings:
+        seeds = tmp_path / "seeds"
+        if not seeds.exists():
+            demo_data.demo_seeds(connection, seeds)
+        return make_settings(connection, **{"seeds_dir": seeds, "batch_size": 40, **values})
+
+    return make

@@ -1,0 +1,304 @@
+"""The whole migration: dry run, apply, verify; and each way out of a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from crm_migrate import access, control, cutover, fault_points, fingerprint, inputs, ledger, lock, paths, verification
+from crm_migrate import database as db
+from crm_migrate.errors import Exit, MigrationError
+from crm_migrate.observer import Silent
+from crm_migrate.reports import ApplyReport, DryRunReport
+from crm_migrate.settings import Settings
+from crm_migrate.steps import apply, dry_run, rollback, unlock, verify
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+
+def try_it(settings: Settings, **accepted: str) -> DryRunReport:
+    with db.connect(settings) as connection:
+        return dry_run.run(connection, settings, Silent(), accepted=accepted)
+
+
+def do_it(settings: Settings, **options: Any) -> ApplyReport:
+    with db.connect(settings) as connection:
+        return apply.run(connection, settings, Silent(), **options)
+
+
+def unlocked(connection: Connection) -> bool:
+    return (
+        lock.owner(connection) is None
+        and not connection.execute("select from pg_catalog.pg_trigger where tgname = 'crm_migrate_fence'").fetchone()
+    )
+
+
+def test_dry_run_leaves_the_legacy_schema_as_it_was(legacy: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy)
+    control.install(legacy, settings)
+    before, allowed = fingerprint.take(legacy), access.capture(legacy)
+    report = try_it(settings)
+    assert report.verdict == "GO", report.reasons
+    assert report.checks["expected"] == report.checks["evaluated"] > 0
+    assert report.new_entities["opportunities"] == report.entities["deals"]["rows"]
+    assert report.cutover_rehearsal["ok"]
+    assert fingerprint.compare(before, fingerprint.take(legacy)) == []
+    assert access.capture(legacy) == allowed
+
+
+def test_apply_migrates_verifies_and_unlocks(legacy: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy)
+    deals = legacy.execute("select count(*), sum(amount) from public.deals").fetchone()
+    try_it(settings)
+    report = do_it(settings)
+    assert [step.state for step in report.steps] == ["done"] * len(apply.STEPS)
+    assert report.backup["restore_tested"] is True
+    assert legacy.execute("select count(*), sum(amount) from public.opportunities").fetchone() == deals
+    assert unlocked(legacy)
+    checked = verify.run(legacy, settings)
+    assert checked.ok, checked.oracles
+    assert {oracle.id for oracle in checked.oracles} >= {"O1", "O2", "O3", "O4"}
+    phases = [row[0] for row in legacy.execute("select phase from crm_migration.migration_history order by phase")]
+    assert phases == ["1.1", "1.2", "1.3", "1.4", "1.5"]
+
+
+def test_apply_needs_a_passed_dry_run(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    with pytest.raises(apply.NoDryRun) as refused:
+        do_it(mapped(legacy_2026))
+    assert refused.value.exit_code == Exit.NO_GO
+    assert refused.value.next == "crm-migrate dry-run"
+
+
+def test_apply_needs_a_recent_dry_run(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    try_it(settings)
+    legacy_2026.execute("update crm_migration.runs set finished_at = finished_at - interval '25 hours'")
+    with pytest.raises(apply.NoDryRun, match="hours old"):
+        do_it(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda connection, seeds: (seeds / "stage_mapping.csv").open("a").write("demo,lead,active,10\n"), "mapping"),
+        (lambda connection, seeds: connection.execute("alter table public.deals add column hue text"), "legacy schema"),
+    ],
+)
+def test_what_changed_since_the_dry_run_is_named(
+    legacy_2026: Connection, mapped: MakeSettings, change: Callable[[Connection, Path], Any], named: str
+) -> None:
+    settings = mapped(legacy_2026)
+    try_it(settings)
+    change(legacy_2026, settings.seeds_dir)
+    with pytest.raises(inputs.InputsChanged, match=named):
+        do_it(settings)
+    assert unlocked(legacy_2026)
+
+
+def test_second_apply_is_refused_and_writes_nothing(migrated_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(migrated_2026)
+    before = fingerprint.take(migrated_2026)
+    with pytest.raises(apply.AlreadyMigrated):
+        do_it(settings)
+    assert fingerprint.compare(before, fingerprint.take(migrated_2026)) == []
+
+
+def test_no_go_under_the_lock_unlocks_and_leaves_everything(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    try_it(settings)
+    legacy_2026.execute("update public.deals set stage = 'made up' where id % 10 = 0")
+    before = fingerprint.take(legacy_2026)
+    with pytest.raises(apply.GateSaysNo) as refused:
+        do_it(settings)
+    assert refused.value.exit_code == Exit.NO_GO
+    assert unlocked(legacy_2026)
+    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+
+
+def test_failed_verification_stays_locked_and_shows_both_ways(
+    legacy_2026: Connection, mapped: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = mapped(legacy_2026)
+    control.install(legacy_2026, settings)
+    before = fingerprint.take(legacy_2026)
+    try_it(settings)
+    real = verification.run
+
+    def damaged(connection: Connection, *args: Any, **kwargs: Any) -> verification.Verification:
+        with connection.transaction():
+            connection.execute("alter table public.opportunities disable trigger all")
+            connection.execute(
+                "update public.opportunities set amount = amount + 1"
+                " where id = (select min(id) from public.opportunities where amount is not null)"
+            )
+            connection.execute("alter table public.opportunities enable trigger all")
+        return real(connection, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "run", damaged)
+        with pytest.raises(apply.VerificationFailed) as failed:
+            do_it(settings)
+    assert failed.value.exit_code == Exit.VERIFICATION_FAILED
+    assert "rollback" in failed.value.next
+    assert "--accept-failed-verification" in failed.value.next
+    assert lock.owner(legacy_2026) is not None
+    with db.connect(settings) as other, pytest.raises(MigrationError, match="past its cutover"):
+        unlock.unlock_by_hand(other, settings, accept_failed=None)
+    with db.connect(settings) as other:
+        rollback.run(other, settings, Silent(), keep_changes=False)
+    assert unlocked(legacy_2026)
+    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+
+
+def test_a_blocked_cutover_names_the_session_and_goes_on_later(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026, lock_timeout=1.0)
+    try_it(settings)
+    real = cutover.execute
+    with (
+        psycopg.connect(legacy_2026.info.dsn, application_name="a report") as busy,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+
+        def blocked(*args: Any, **kwargs: Any) -> cutover.CutoverResult:
+            busy.execute("lock table public.deals in access share mode")
+            return real(*args, **kwargs)
+
+        patch.setattr(cutover, "execute", blocked)
+        with pytest.raises(cutover.CutoverBlocked, match="locked by somebody else") as stopped:
+            do_it(settings)
+        busy.rollback()
+    assert stopped.value.exit_code == Exit.RESUMABLE
+    assert "a report" in stopped.value.why
+    assert lock.owner(legacy_2026) is not None, "what was built would be out of date otherwise"
+    assert legacy_2026.execute("select to_regclass('public.opportunities')").fetchone() == (None,)
+    assert do_it(settings).steps[-1].state == "done", "the same command goes on"
+    assert unlocked(legacy_2026)
+
+
+def test_a_cutover_that_cannot_be_unlocks(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    try_it(settings)
+    before = fingerprint.take(legacy_2026)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refused(*args: Any, **kwargs: Any) -> cutover.CutoverResult:
+            raise cutover.CutoverRefused(
+                [cutover.Blocker("view.not_carried", "schema", "The view v cannot be made again")]
+            )
+
+        patch.setattr(cutover, "execute", refused)
+        with pytest.raises(cutover.CutoverRefused) as stopped:
+            do_it(settings)
+    assert stopped.value.exit_code == Exit.NO_GO
+    assert unlocked(legacy_2026)
+    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+
+
+def test_deadline_stops_unlocked_before_the_cutover(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    try_it(settings)
+    before = fingerprint.take(legacy_2026)
+    now = legacy_2026.execute("select clock_timestamp()").fetchone()
+    assert now is not None
+    with pytest.raises(apply.DeadlinePassed) as stopped:
+        do_it(settings, deadline=now[0])
+    assert stopped.value.exit_code == Exit.RESUMABLE
+    assert unlocked(legacy_2026)
+    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+    assert do_it(settings).steps[-1].state == "done", "the same command goes on"
+
+
+def program(settings: Settings, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    own = {
+        "PYTHONPATH": str(paths.PROJECT / "wrapper"),
+        "DATABASE_URL": settings.dsn,
+        "CRM_MIGRATE_WORK_DIR": str(settings.work_dir),
+        "CRM_MIGRATE_BACKUP_DIR": str(settings.backup_dir),
+        "CRM_MIGRATE_LOG_FILE": str(settings.log_file),
+        "CRM_MIGRATE_SEEDS_DIR": str(settings.seeds_dir),
+        "CRM_MIGRATE_BATCH_SIZE": str(settings.batch_size),
+        "NO_COLOR": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "crm_migrate", *arguments],
+        env={**os.environ, **own, **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "lock.logins-shut",
+        "apply.transform_stage_1.started",
+        "apply.gates.done",
+        "apply.cutover.worked",
+        "unlock.fence-down",
+    ],
+)
+def test_killed_apply_goes_on_and_ends_like_an_uninterrupted_one(
+    legacy_2026: Connection, migrated_2026: Connection, mapped: MakeSettings, point: str
+) -> None:
+    settings = mapped(legacy_2026)
+    name = legacy_2026.info.dbname
+    try_it(settings)
+    killed = program(settings, "apply", "--confirm-database", name, **{fault_points.KILL_AT: point})
+    said = killed.communicate(timeout=200)[1]
+    assert killed.returncode == -signal.SIGKILL, said
+    assert f"killed at {point}" in said, "the fault did not happen"
+
+    resumed = program(settings, "apply", "--confirm-database", name)
+    said = resumed.communicate(timeout=200)[1]
+    assert resumed.returncode == 0, said
+    assert "Going on with apply" in said
+    assert unlocked(legacy_2026)
+    assert verify.run(legacy_2026, settings).ok
+    ends = [fingerprint.take(connection) for connection in (legacy_2026, migrated_2026)]
+    assert fingerprint.compare(*ends) == []
+
+
+def test_interrupted_apply_exits_130_and_says_how_to_go_on(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    name = legacy_2026.info.dbname
+    try_it(settings)
+    running = program(settings, "apply", "--confirm-database", name)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = legacy_2026.execute(
+            "select from crm_migration.steps where name like 'transform%' and state = 'running'"
+            " and run_id like (select max(run_id) from crm_migration.runs where kind = 'apply')"
+        ).fetchone()
+        if found is not None:
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("the transformation was never seen at work")
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=120)[1]
+    assert running.returncode == Exit.INTERRUPTED, said
+    assert "crm-migrate apply" in said
+    assert program(settings, "apply", "--confirm-database", name).wait(timeout=200) == 0
+    assert verify.run(legacy_2026, settings).ok
+
+
+def test_without_a_terminal_a_missing_confirmation_names_the_flag(
+    legacy_2026: Connection, mapped: MakeSettings
+) -> None:
+    asked = program(mapped(legacy_2026), "apply")
+    said = asked.communicate(timeout=60)[1]
+    assert asked.returncode == Exit.USAGE
+    assert f"--confirm-database {legacy_2026.info.dbname}" in said
+    assert ledger.latest(legacy_2026, "apply") is None
