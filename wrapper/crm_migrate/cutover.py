@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Blocker", "CutoverBlocked", "CutoverRefused", "CutoverResult", "execute", "is_done", "validate"]
 
 _ATTEMPTS = 5
+_CANCEL_AGAIN = 0.02
 # never an object's own fault: these end the whole attempt
 _NOT_THE_OBJECT = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
 
@@ -315,17 +316,27 @@ class _Transaction:
 
 @contextmanager
 def _watchdog(connection: Connection, seconds: float) -> Iterator[None]:
-    """Cancel the running statement after so many seconds; 0 never does."""
+    """Cancel what runs after so many seconds; 0 never does."""
     if not seconds:
         yield
         return
-    timer = threading.Timer(seconds, connection.cancel_safe)
-    timer.daemon = True
-    timer.start()
+    over = threading.Event()
+
+    def watch() -> None:
+        # again and again: a request that comes between two statements cancels nothing
+        wait = seconds
+        while not over.wait(wait):
+            connection.cancel_safe()
+            wait = _CANCEL_AGAIN
+
+    watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
+        # a late request must not hit the statement that comes next
+        watcher.join()
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -75,10 +75,16 @@ def timeouts(connection: Connection, *, lock: float) -> Iterator[None]:
 
 
 def renamed(text: str, rename: Mapping[str, str]) -> str:
-    """Replace `public.old` by `public.new` for each new table whose own name is taken."""
+    """Replace `public.old` by `public.new` for each new table whose own name is taken.
+
+    Columns are named by their table, `old.column`, and so follow it; so do an alias `old` and whole rows, `(old)`.
+    """
     for old, new in rename.items():
-        replacement = "public." + sql.Identifier(new).as_string(None)
-        text = re.sub(rf"\bpublic\.{re.escape(old)}\b", replacement.replace("\\", "\\\\"), text)
+        name = sql.Identifier(new).as_string(None).replace("\\", "\\\\")
+        text = re.sub(rf"\bpublic\.{re.escape(old)}\b", "public." + name, text)
+        text = re.sub(rf"""(?<![\w."']){re.escape(old)}(?=\.[a-z_"*])""", name, text)
+        text = re.sub(rf"(?<=\(){re.escape(old)}(?=\))", name, text)
+        text = re.sub(rf"\bas {re.escape(old)}\b(?! \()", "as " + name, text)
     return text
 
 

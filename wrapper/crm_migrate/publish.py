@@ -17,6 +17,7 @@ DEAL_NOTES = ("deal_notes", "dealNotes")
 SUMMARIES = ("companies_summary", "contacts_summary")
 IN_PLACE = ("companies", "contacts", "tasks", "tags", "sales", "contact_notes", "contactNotes")
 _COMPANY_COLUMNS = ("organization_type", "is_principal", "is_distributor", "parent_company_id", "segment", "priority")
+_LOG_COLUMNS = {"company_id", "contact", "contact_note"}
 _CONTACT_COLUMNS = ("role", "department", "purchase_influence", "decision_authority")
 _LEGACY = ("companies", "contacts", "deals", "tasks", "tags", "sales", "contact_notes", "contactNotes", *DEAL_NOTES)
 
@@ -280,6 +281,15 @@ def wrapped_summaries(standing: Sequence[SavedObject], settings: Settings) -> di
                     f"select {', '.join(['legacy.*', *new])} from ({item.detail['query']}) as legacy"
                     f" inner join public.{table} as base on base.id = legacy.id where base.deleted_at is null"
                 )
+        if item.identity == "public.activity_log" and set(item.detail["columns"]) >= _LOG_COLUMNS:
+            # what the cascade took away with a deleted company or contact
+            wrapped[item.identity] = (
+                f"select legacy.* from ({item.detail['query']}) as legacy"
+                " where not exists (select from public.companies as base"
+                " where base.deleted_at is not null and base.id = legacy.company_id)"
+                " and not exists (select from public.contacts as base where base.deleted_at is not null and base.id ="
+                " coalesce(legacy.contact ->> 'id', legacy.contact_note ->> 'contact_id')::bigint)"
+            )
     return wrapped
 
 

@@ -86,8 +86,8 @@ def archive(connection: Connection, belongings: Sequence[SavedObject]) -> None:
 
 def take_the_old_name(connection: Connection) -> None:
     """Bring the built opportunities to their place, called and shaped like the deals."""
-    connection.execute("alter table crm_build.opportunities set schema public")
-    connection.execute("alter table public.opportunities rename to deals")
+    connection.execute("alter table crm_build.opportunities rename to deals")
+    connection.execute("alter table crm_build.deals set schema public")
     for new, old in LEGACY_COLUMNS:
         connection.execute(
             sql.SQL("alter table public.deals rename column {} to {}").format(sql.Identifier(new), sql.Identifier(old))

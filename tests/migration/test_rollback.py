@@ -1,0 +1,241 @@
+"""The rollback: the legacy schema as it was, and nothing of what people did is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_migrate import database, fault_points, fingerprint, lock, rollback
+from installation import Installation, build, built_templates, installation, modern, stock  # noqa: F401  # fixtures
+
+WORK_OF_PEOPLE = """
+insert into public.deals (name, company_id, stage, amount, score) values ('new one', 1, 'won', 7, 5);
+update public.deals set stage = 'lost', amount = 99 where id = 3;
+update public.deals set archived_at = '2026-01-01' where id = 4;
+delete from public.deals where id = 6;
+update public.opportunities set deleted_at = now() where id in (9, 12);
+update public.opportunities set stage = 'negotiation', status = 'stalled', next_action = 'call' where id = 15;
+delete from public.companies where id = 5;
+update public.companies set deleted_at = now() where id = 7;
+update public.companies set segment = 'big', name = 'Renamed' where id = 8;
+insert into public.companies (name) values ('Brand new');
+delete from public.contacts where id = 11;
+update public.contacts set deleted_at = now() where id = 12;
+update public.contacts set department = E'R&D \\\\ "x"\\nnext' where id = 13;
+insert into NOTES (deal_id, text) values (3, 'a note');
+delete from public.opportunity_notes where id = 2;
+insert into public.payouts (deal_id, amount) values (3, 5);
+insert into public.tags (name, color) values ('t', 'red');
+insert into public.products (principal_organization_id, name)
+select id, 'Gadget' from public.companies where is_principal limit 1;
+"""
+
+
+def work(installed: Installation) -> None:
+    # one statement at a time: a simple query of several would be one transaction
+    for line in WORK_OF_PEOPLE.split(";\n"):
+        if line.strip():
+            installed.execute(line)
+
+
+def lines(path: Path | None) -> list[dict[str, Any]]:
+    assert path is not None
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_rollback_of_untouched_tables_is_exact(installation: Installation) -> None:  # noqa: F811
+    before = fingerprint.take(installation.connection)
+    installation.cut_over()
+    assert fingerprint.compare(before, fingerprint.take(installation.connection)) != [], "there was no cutover"
+    result = installation.roll_back(keep_changes=True)
+    assert result.exported is None
+    assert fingerprint.compare(before, fingerprint.take(installation.connection)) == []
+
+
+def test_rollback_that_discards_changes_is_exact(installation: Installation) -> None:  # noqa: F811
+    before = fingerprint.take(installation.connection)
+    installation.cut_over()
+    work(installation)
+    result = installation.roll_back(keep_changes=False)
+    assert fingerprint.compare(before, fingerprint.take(installation.connection)) == []
+    exported = lines(result.exported)
+    assert {"opportunities", "companies", "contacts", "products", "tags"} <= {line["table"] for line in exported}
+
+
+def test_rollback_carries_over_what_people_did(installation: Installation) -> None:  # noqa: F811
+    before = fingerprint.take(installation.connection)
+    installation.cut_over()
+    work(installation)
+    shown = installation.execute(
+        "select id, deals::text from public.deals where company_id is distinct from 7 order by id"
+    )
+    result = installation.roll_back(keep_changes=True)
+    kinds = {item.kind for item in fingerprint.compare(before, fingerprint.take(installation.connection))}
+    assert kinds == {"content", "sequence_value"}
+
+    assert installation.execute("select id, deals::text from public.deals order by id") == shown
+    assert installation.execute("select stage, amount from public.deals where id in (3, 151) order by id") == [
+        ("lost", 99),
+        ("won", 7),
+    ]
+    assert installation.value("select stage from public.deals where id = 15") == "in-negociation"
+    assert installation.execute("select from public.deals where id in (6, 9, 12)") == []
+    assert installation.execute("select from NOTES where deal_id in (9, 12)") == [], "a deal goes with its notes"
+    assert installation.execute("select from public.payouts where deal_id in (9, 12)") == []
+    assert installation.execute("select from public.companies where id in (5, 7)") == []
+    assert installation.execute("select from public.contacts where company_id = 7 or id in (11, 12)") == []
+    assert installation.value("select name from public.companies where id = 8") == "Renamed"
+    assert installation.value("select count(*) from NOTES where deal_id = 3 and text = 'a note'") == 1
+    assert installation.value("select count(*) from public.payouts where deal_id = 3 and amount = 5") == 1
+    installation.execute("insert into public.deals (name, stage) values ('after', 'won')")
+    assert installation.value("select max(id) from public.deals") == 152
+
+    assert result.carried_over["deals"]["inserted"] == 1
+    assert result.carried_over["deals"]["deleted"] >= 3
+    assert result.carried_over["companies"] == {"inserted": 1, "updated": 2, "deleted": 2}
+
+
+def test_what_the_legacy_shape_cannot_hold_is_exported(modern: Installation) -> None:  # noqa: F811
+    modern.cut_over()
+    work(modern)
+    modern.execute("create view public.of_people as select id, status from public.opportunities")
+    path = modern.roll_back(keep_changes=True).exported
+    exported = lines(path)
+    assert path is not None
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    rows = {(line["table"], line["row"]["id"]): line["row"] for line in exported if "row" in line}
+    assert rows["contacts", 13]["department"] == 'R&D \\ "x"\nnext'
+    assert rows["companies", 8]["segment"] == "big"
+    assert rows["opportunities", 15]["status"] == "stalled"
+    assert rows["products", 1]["name"] == "Gadget"
+    assert {"table": "opportunities", "key": "6", "deleted": True} in exported
+    assert any(line.get("identity") == "public.of_people" and "status" in line["definition"] for line in exported)
+
+
+def test_start_rollback_start_rollback(modern: Installation) -> None:  # noqa: F811
+    before = fingerprint.take(modern.connection)
+    modern.cut_over()
+    modern.roll_back(keep_changes=True)
+    seeds = modern.settings.work_dir / "seeds"
+    from crm_migrate import demo_data
+
+    demo_data.demo_seeds(modern.connection, seeds)
+    modern.run_id = "again"
+    modern.settings = type(modern.settings)(
+        **{**vars(modern.settings), "seeds_dir": seeds},
+    )
+    build(modern.connection, modern.settings, "again")
+    modern.cut_over()
+    assert modern.value("select count(*) from public.opportunities") == 150
+    modern.roll_back(keep_changes=False)
+    assert fingerprint.compare(before, fingerprint.take(modern.connection)) == []
+
+
+def test_rejected_deal_whose_company_went_away_is_told(modern: Installation) -> None:  # noqa: F811
+    company = modern.value("select company_id from public.deals where id = 20")
+    # as if the target had refused it
+    modern.execute("delete from crm_build.opportunities where id = 20")
+    modern.execute("delete from public.payouts where deal_id = 20")
+    modern.execute("delete from NOTES where deal_id = 20")
+    modern.cut_over()
+    assert modern.value("select count(*) from crm_archive.deals where id = 20") == 1
+    modern.execute("delete from public.companies where id = %s", company)
+    result = modern.roll_back(keep_changes=True)
+    assert result.carried_over["deals"]["orphaned"] == 1
+    assert modern.execute("select from public.deals where id = 20") == []
+
+
+def test_rejected_deal_comes_back(modern: Installation) -> None:  # noqa: F811
+    before = fingerprint.take(modern.connection)
+    modern.execute("delete from crm_build.opportunities where id = 1")
+    modern.execute("alter table NOTES disable trigger user")
+    modern.execute("delete from NOTES where deal_id = 1")
+    modern.execute("alter table NOTES enable trigger user")
+    modern.execute("delete from public.reminders where id = 1")
+    before = fingerprint.take(modern.connection)
+    modern.cut_over()
+    modern.roll_back(keep_changes=True)
+    assert fingerprint.compare(before, fingerprint.take(modern.connection)) == []
+
+
+SABOTAGE = {
+    "a row deleted": ("delete from public.deals where id = 40", "content"),
+    "a value changed": ("update public.tasks set text = 'x' where id = 1", "content"),
+    "a grant dropped": ("revoke select on public.deals from authenticated", "grant"),
+    "a view changed": (
+        "create or replace view public.deals_of_deals as select id, label from public.deals_summary",
+        "view",
+    ),
+    "a policy dropped": ('drop policy "Own rows" on public.deals', "policy"),
+    "a trigger enabled": ("alter table public.deals enable trigger deal_quiet", "trigger"),
+    "a publication forgotten": ("alter publication new_deals drop table public.deals", "publication_table"),
+}
+
+
+@pytest.mark.parametrize("keep_changes", [True, False], ids=["kept", "discarded"])
+@pytest.mark.parametrize("fault", SABOTAGE)
+def test_proof_fails_when_something_is_missing(fault: str, keep_changes: bool, modern: Installation) -> None:  # noqa: F811
+    statement, kind = SABOTAGE[fault]
+    modern.cut_over()
+    lock.acquire(modern.connection, modern.settings, run_id="run-2")
+    rollback.execute(
+        modern.connection, modern.settings, modern.run_id, keep_changes=keep_changes, export_dir=modern.exports
+    )
+    proof = {"keep_changes": keep_changes}
+    assert rollback.prove(modern.connection, modern.settings, modern.run_id, **proof) == []
+    with modern.connection.transaction():
+        modern.execute("select crm_migration.drop_fence()")
+        modern.execute(statement)
+        modern.execute("select crm_migration.raise_fence()")
+    found = rollback.prove(modern.connection, modern.settings, modern.run_id, **proof)
+    assert kind in {difference.kind for difference in found}
+
+
+@pytest.mark.parametrize(
+    "point", ["rollback.started", "rollback.exported", "rollback.before-commit", "rollback.committed"]
+)
+def test_killed_rollback_goes_on(point: str, modern: Installation) -> None:  # noqa: F811
+    before = fingerprint.take(modern.connection)
+    modern.cut_over()
+    work(modern)
+    lock.acquire(modern.connection, modern.settings, run_id="run-2")
+    program = (
+        "import pathlib; from crm_migrate import database, rollback; from crm_migrate.settings import Settings; "
+        f"settings = Settings(dsn={modern.settings.dsn!r}); connection = database.connect(settings); "
+        f"rollback.execute(connection, settings, {modern.run_id!r}, keep_changes=False,"
+        f" export_dir=pathlib.Path({str(modern.exports)!r}))"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), fault_points.KILL_AT: point},
+        check=False,
+        capture_output=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert rollback.is_done(modern.connection, modern.run_id) == (point == "rollback.committed")
+    if point == "rollback.committed":
+        lock.release(modern.connection, modern.settings)
+    else:
+        modern.roll_back(keep_changes=False)
+    assert fingerprint.compare(before, fingerprint.take(modern.connection)) == []
+
+
+def test_rollback_waits_for_nobody(modern: Installation) -> None:  # noqa: F811
+    modern.cut_over()
+    lock.acquire(modern.connection, modern.settings, run_id="run-2")
+    with database.connect(modern.settings) as other, other.transaction():
+        other.execute("select count(*) from public.opportunities")
+        with pytest.raises(rollback.RollbackBlocked):
+            rollback.execute(
+                modern.connection, modern.settings, modern.run_id, keep_changes=True, export_dir=modern.exports
+            )
+    assert not rollback.is_done(modern.connection, modern.run_id)
+    assert modern.value("select count(*) from public.opportunities") == 150
