@@ -40,9 +40,9 @@ def fresh_database(server: EmbeddedServer, *, template: str = "template0") -> It
             _restore_roles(admin, before)
 
 
-def make_template(server: EmbeddedServer, generation: str) -> str:
+def make_template(server: EmbeddedServer, generation: str, *, name: str | None = None) -> str:
     """A database with a legacy CRM and demo data, to be copied by tests."""
-    name = f"template_{generation}"
+    name = name or f"template_{generation}"
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
     with db.connect(Settings(dsn=server.dsn(name))) as connection:

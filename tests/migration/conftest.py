@@ -16,7 +16,7 @@ from crm_migrate.observer import Silent
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, dry_run
-from support import fresh_database
+from support import fresh_database, make_template
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
@@ -52,19 +52,44 @@ def make_migrated(server: EmbeddedServer, legacy_template: str, name: str, folde
 
 
 @pytest.fixture(scope="session")
-def migrated_template_2025(
-    postgres: EmbeddedServer, template_2025: str, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """Name of the database that `migrated_2025` copies."""
-    return make_migrated(postgres, template_2025, "migrated_2025", tmp_path_factory.mktemp("migrated-2025"))
+def migrated_template(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, EmbeddedServer], str]:
+    """`migrated_template(generation, server)`: name of a migrated database, made when it is first asked for."""
+    made: dict[tuple[str, int], str] = {}
+
+    def get(generation: str, server: EmbeddedServer) -> str:
+        key = (generation, id(server))
+        if key not in made:
+            legacy = make_template(server, generation, name=f"unmigrated_{generation}")
+            folder = tmp_path_factory.mktemp(f"migrated-{generation}")
+            made[key] = make_migrated(server, legacy, f"migrated_{generation}", folder)
+        return made[key]
+
+    return get
 
 
 @pytest.fixture(scope="session")
-def migrated_template_2026(
-    postgres: EmbeddedServer, template_2026: str, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def migrated_template_2025(postgres: EmbeddedServer, migrated_template: Callable[[str, EmbeddedServer], str]) -> str:
+    """Name of the database that `migrated_2025` copies."""
+    return migrated_template("2025", postgres)
+
+
+@pytest.fixture(scope="session")
+def migrated_template_2026(postgres: EmbeddedServer, migrated_template: Callable[[str, EmbeddedServer], str]) -> str:
     """Name of the database that `migrated_2026` copies."""
-    return make_migrated(postgres, template_2026, "migrated_2026", tmp_path_factory.mktemp("migrated-2026"))
+    return migrated_template("2026", postgres)
+
+
+@pytest.fixture(params=["2025", "2026", "2025 on 15", "2026 on 15"])
+def migrated_anywhere(
+    request: pytest.FixtureRequest, migrated_template: Callable[[str, EmbeddedServer], str]
+) -> Iterator[Connection]:
+    """A migrated CRM of each generation, on the embedded server and on PostgreSQL 15."""
+    generation, _, older = request.param.partition(" on ")
+    server: EmbeddedServer = request.getfixturevalue(f"postgres{older}")
+    with fresh_database(server, template=migrated_template(generation, server)) as connection:
+        yield connection
 
 
 @pytest.fixture

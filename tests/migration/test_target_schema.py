@@ -57,8 +57,8 @@ def test_schema_is_the_written_contract(migrated_2026: Connection) -> None:
     assert now == written, f"regenerate docs/schema.md:\n{difference[:4000]}"
 
 
-def test_every_new_table_is_there_with_row_level_security(migrated: Connection) -> None:
-    found = migrated.execute(
+def test_every_new_table_is_there_with_row_level_security(migrated_anywhere: Connection) -> None:
+    found = migrated_anywhere.execute(
         "select relname::text, relrowsecurity from pg_catalog.pg_class"
         " where relnamespace = 'public'::regnamespace and relkind = 'r' and relname = any(%s)",
         [list(NEW_TABLES)],
@@ -66,19 +66,19 @@ def test_every_new_table_is_there_with_row_level_security(migrated: Connection) 
     assert dict(found) == dict.fromkeys(NEW_TABLES, True)
 
 
-def test_every_new_table_has_a_policy_for_each_command(migrated: Connection) -> None:
+def test_every_new_table_has_a_policy_for_each_command(migrated_anywhere: Connection) -> None:
     for table in NEW_TABLES:
         commands = {
             row[0]
-            for row in migrated.execute(
+            for row in migrated_anywhere.execute(
                 "select cmd from pg_catalog.pg_policies where schemaname = 'public' and tablename = %s", [table]
             )
         }
         assert commands == {"ALL"} or commands >= {"SELECT", "INSERT", "UPDATE", "DELETE"}, table
 
 
-def test_every_foreign_key_is_checked_and_has_an_index(migrated: Connection) -> None:
-    without = migrated.execute(
+def test_every_foreign_key_is_checked_and_has_an_index(migrated_anywhere: Connection) -> None:
+    without = migrated_anywhere.execute(
         """
         select keys.conrelid::regclass::text, keys.conname::text, keys.convalidated
         from pg_catalog.pg_constraint as keys
@@ -137,8 +137,8 @@ def test_keys_delete_as_the_contract_says(
     assert found == (f"public.{parent}", on_delete)
 
 
-def test_new_views_ask_as_the_one_who_reads(migrated: Connection) -> None:
-    found = migrated.execute(
+def test_new_views_ask_as_the_one_who_reads(migrated_anywhere: Connection) -> None:
+    found = migrated_anywhere.execute(
         "select relname::text, array_to_string(reloptions, ',') from pg_catalog.pg_class"
         " where relnamespace = 'public'::regnamespace and relkind = 'v' and relname = any(%s)",
         [[*NEW_VIEWS, "deals", "deal_notes", "dealNotes"]],
@@ -147,8 +147,8 @@ def test_new_views_ask_as_the_one_who_reads(migrated: Connection) -> None:
     assert {options for _, options in found} == {"security_invoker=true"}
 
 
-def test_functions_have_a_fixed_search_path(migrated: Connection) -> None:
-    loose = migrated.execute(
+def test_functions_have_a_fixed_search_path(migrated_anywhere: Connection) -> None:
+    loose = migrated_anywhere.execute(
         "select proname::text from pg_catalog.pg_proc"
         " where (pronamespace = 'crm_compat'::regnamespace or proname = any(%s) and pronamespace ="
         " 'public'::regnamespace)"
@@ -158,8 +158,8 @@ def test_functions_have_a_fixed_search_path(migrated: Connection) -> None:
     assert loose == []
 
 
-def test_calls_run_as_the_caller_and_only_for_people_logged_in(migrated: Connection) -> None:
-    found = migrated.execute(
+def test_calls_run_as_the_caller_and_only_for_people_logged_in(migrated_anywhere: Connection) -> None:
+    found = migrated_anywhere.execute(
         """
         select
             proname::text,
@@ -176,21 +176,21 @@ def test_calls_run_as_the_caller_and_only_for_people_logged_in(migrated: Connect
     assert sorted(found) == sorted((name, False, False, True, True, True) for name in CALLS)
 
 
-def test_opportunities_continue_the_numbers_of_the_deals(migrated: Connection) -> None:
+def test_opportunities_continue_the_numbers_of_the_deals(migrated_anywhere: Connection) -> None:
     last = value(
-        migrated,
+        migrated_anywhere,
         "select greatest(max(id), pg_sequence_last_value(pg_get_serial_sequence('crm_archive.deals',"
         " 'id')::regclass))"
         " from crm_archive.deals",
     )
-    made = value(migrated, "insert into public.opportunities (name) values ('next') returning id")
+    made = value(migrated_anywhere, "insert into public.opportunities (name) values ('next') returning id")
     assert made == last + 1
 
 
-def test_closing_date_has_the_type_that_the_legacy_column_had(migrated: Connection) -> None:
+def test_closing_date_has_the_type_that_the_legacy_column_had(migrated_anywhere: Connection) -> None:
     types = [
         value(
-            migrated,
+            migrated_anywhere,
             "select format_type(atttypid, atttypmod) from pg_catalog.pg_attribute where attrelid ="
             " %s::regclass and attname = %s",
             table,
@@ -205,8 +205,10 @@ def test_closing_date_has_the_type_that_the_legacy_column_had(migrated: Connecti
     assert len(set(types)) == 1
 
 
-def test_mappings_are_readable_for_the_api(migrated: Connection) -> None:
+def test_mappings_are_readable_for_the_api(migrated_anywhere: Connection) -> None:
     for role in ("anon", "authenticated", "service_role"):
-        assert value(migrated, "select has_table_privilege(%s, 'crm_compat.stage_mapping', 'select')", role)
-        assert not value(migrated, "select has_table_privilege(%s, 'crm_compat.stage_mapping', 'insert')", role)
-        assert not value(migrated, "select has_table_privilege(%s, 'crm_compat.usage', 'select')", role)
+        assert value(migrated_anywhere, "select has_table_privilege(%s, 'crm_compat.stage_mapping', 'select')", role)
+        assert not value(
+            migrated_anywhere, "select has_table_privilege(%s, 'crm_compat.stage_mapping', 'insert')", role
+        )
+        assert not value(migrated_anywhere, "select has_table_privilege(%s, 'crm_compat.usage', 'select')", role)
