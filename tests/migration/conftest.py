@@ -33,6 +33,11 @@ def migrate(settings: Settings) -> None:
 
 def make_migrated(server: EmbeddedServer, legacy_template: str, name: str, folder: Path) -> str:
     """A template with a migrated database."""
+    migrate(_own_copy(server, legacy_template, name, folder))
+    return name
+
+
+def _own_copy(server: EmbeddedServer, legacy_template: str, name: str, folder: Path) -> Settings:
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(legacy_template))
@@ -47,8 +52,7 @@ def make_migrated(server: EmbeddedServer, legacy_template: str, name: str, folde
     )
     with db.connect(settings) as connection:
         demo_data.demo_seeds(connection, settings.seeds_dir)
-    migrate(settings)
-    return name
+    return settings
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +71,22 @@ def migrated_template(
         return made[key]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def tried_template_2026(postgres: EmbeddedServer, template_2026: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of the database that `tried_2026` copies."""
+    settings = _own_copy(postgres, template_2026, "tried_2026", tmp_path_factory.mktemp("tried-2026"))
+    with db.connect(settings) as connection:
+        assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
+    return "tried_2026"
+
+
+@pytest.fixture
+def tried_2026(postgres: EmbeddedServer, tried_template_2026: str) -> Iterator[Connection]:
+    """A connection to a legacy CRM with a passed dry run, for the settings that `mapped` makes by itself."""
+    with fresh_database(postgres, template=tried_template_2026) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")

@@ -79,10 +79,9 @@ def test_apply_needs_a_passed_dry_run(legacy_2026: Connection, mapped: MakeSetti
     assert refused.value.next == "crm-migrate dry-run"
 
 
-def test_apply_needs_a_recent_dry_run(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy_2026)
-    try_it(settings)
-    legacy_2026.execute("update crm_migration.runs set finished_at = finished_at - interval '25 hours'")
+def test_apply_needs_a_recent_dry_run(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026)
+    tried_2026.execute("update crm_migration.runs set finished_at = finished_at - interval '25 hours'")
     with pytest.raises(apply.NoDryRun, match="hours old"):
         do_it(settings)
 
@@ -95,14 +94,13 @@ def test_apply_needs_a_recent_dry_run(legacy_2026: Connection, mapped: MakeSetti
     ],
 )
 def test_what_changed_since_the_dry_run_is_named(
-    legacy_2026: Connection, mapped: MakeSettings, change: Callable[[Connection, Path], Any], named: str
+    tried_2026: Connection, mapped: MakeSettings, change: Callable[[Connection, Path], Any], named: str
 ) -> None:
-    settings = mapped(legacy_2026)
-    try_it(settings)
-    change(legacy_2026, settings.seeds_dir)
+    settings = mapped(tried_2026)
+    change(tried_2026, settings.seeds_dir)
     with pytest.raises(inputs.InputsChanged, match=named):
         do_it(settings)
-    assert unlocked(legacy_2026)
+    assert unlocked(tried_2026)
 
 
 def test_second_apply_is_refused_and_writes_nothing(migrated_2026: Connection, mapped: MakeSettings) -> None:
@@ -113,16 +111,15 @@ def test_second_apply_is_refused_and_writes_nothing(migrated_2026: Connection, m
     assert fingerprint.compare(before, fingerprint.take(migrated_2026)) == []
 
 
-def test_no_go_under_the_lock_unlocks_and_leaves_everything(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy_2026)
-    try_it(settings)
-    legacy_2026.execute("update public.deals set stage = 'made up' where id % 10 = 0")
-    before = fingerprint.take(legacy_2026)
+def test_no_go_under_the_lock_unlocks_and_leaves_everything(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026)
+    tried_2026.execute("update public.deals set stage = 'made up' where id % 10 = 0")
+    before = fingerprint.take(tried_2026)
     with pytest.raises(apply.GateSaysNo) as refused:
         do_it(settings)
     assert refused.value.exit_code == Exit.NO_GO
-    assert unlocked(legacy_2026)
-    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+    assert unlocked(tried_2026)
+    assert fingerprint.compare(before, fingerprint.take(tried_2026)) == []
 
 
 def test_failed_verification_stays_locked_and_shows_both_ways(
@@ -160,12 +157,11 @@ def test_failed_verification_stays_locked_and_shows_both_ways(
     assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
 
 
-def test_a_blocked_cutover_names_the_session_and_goes_on_later(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy_2026, lock_timeout=1.0)
-    try_it(settings)
+def test_a_blocked_cutover_names_the_session_and_goes_on_later(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026, lock_timeout=1.0)
     real = cutover.execute
     with (
-        psycopg.connect(legacy_2026.info.dsn, application_name="a report") as busy,
+        psycopg.connect(tried_2026.info.dsn, application_name="a report") as busy,
         pytest.MonkeyPatch.context() as patch,
     ):
 
@@ -179,16 +175,15 @@ def test_a_blocked_cutover_names_the_session_and_goes_on_later(legacy_2026: Conn
         busy.rollback()
     assert stopped.value.exit_code == Exit.RESUMABLE
     assert "a report" in stopped.value.why
-    assert lock.owner(legacy_2026) is not None, "what was built would be out of date otherwise"
-    assert legacy_2026.execute("select to_regclass('public.opportunities')").fetchone() == (None,)
+    assert lock.owner(tried_2026) is not None, "what was built would be out of date otherwise"
+    assert tried_2026.execute("select to_regclass('public.opportunities')").fetchone() == (None,)
     assert do_it(settings).steps[-1].state == "done", "the same command goes on"
-    assert unlocked(legacy_2026)
+    assert unlocked(tried_2026)
 
 
-def test_a_cutover_that_cannot_be_unlocks(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy_2026)
-    try_it(settings)
-    before = fingerprint.take(legacy_2026)
+def test_a_cutover_that_cannot_be_unlocks(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026)
+    before = fingerprint.take(tried_2026)
     with pytest.MonkeyPatch.context() as patch:
 
         def refused(*args: Any, **kwargs: Any) -> cutover.CutoverResult:
@@ -200,21 +195,20 @@ def test_a_cutover_that_cannot_be_unlocks(legacy_2026: Connection, mapped: MakeS
         with pytest.raises(cutover.CutoverRefused) as stopped:
             do_it(settings)
     assert stopped.value.exit_code == Exit.NO_GO
-    assert unlocked(legacy_2026)
-    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+    assert unlocked(tried_2026)
+    assert fingerprint.compare(before, fingerprint.take(tried_2026)) == []
 
 
-def test_deadline_stops_unlocked_before_the_cutover(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy_2026)
-    try_it(settings)
-    before = fingerprint.take(legacy_2026)
-    now = legacy_2026.execute("select clock_timestamp()").fetchone()
+def test_deadline_stops_unlocked_before_the_cutover(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026)
+    before = fingerprint.take(tried_2026)
+    now = tried_2026.execute("select clock_timestamp()").fetchone()
     assert now is not None
     with pytest.raises(apply.DeadlinePassed) as stopped:
         do_it(settings, deadline=now[0])
     assert stopped.value.exit_code == Exit.RESUMABLE
-    assert unlocked(legacy_2026)
-    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+    assert unlocked(tried_2026)
+    assert fingerprint.compare(before, fingerprint.take(tried_2026)) == []
     assert do_it(settings).steps[-1].state == "done", "the same command goes on"
 
 
@@ -250,11 +244,10 @@ def program(settings: Settings, *arguments: str, **environ: str) -> subprocess.P
     ],
 )
 def test_killed_apply_goes_on_and_ends_like_an_uninterrupted_one(
-    legacy_2026: Connection, migrated_2026: Connection, mapped: MakeSettings, point: str
+    tried_2026: Connection, migrated_2026: Connection, mapped: MakeSettings, point: str
 ) -> None:
-    settings = mapped(legacy_2026)
-    name = legacy_2026.info.dbname
-    try_it(settings)
+    settings = mapped(tried_2026)
+    name = tried_2026.info.dbname
     killed = program(settings, "apply", "--confirm-database", name, **{fault_points.KILL_AT: point})
     said = killed.communicate(timeout=200)[1]
     assert killed.returncode == -signal.SIGKILL, said
@@ -264,20 +257,19 @@ def test_killed_apply_goes_on_and_ends_like_an_uninterrupted_one(
     said = resumed.communicate(timeout=200)[1]
     assert resumed.returncode == 0, said
     assert "Going on with apply" in said
-    assert unlocked(legacy_2026)
-    assert verify.run(legacy_2026, settings).ok
-    ends = [fingerprint.take(connection) for connection in (legacy_2026, migrated_2026)]
+    assert unlocked(tried_2026)
+    assert verify.run(tried_2026, settings).ok
+    ends = [fingerprint.take(connection) for connection in (tried_2026, migrated_2026)]
     assert fingerprint.compare(*ends) == []
 
 
-def test_interrupted_apply_exits_130_and_says_how_to_go_on(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy_2026)
-    name = legacy_2026.info.dbname
-    try_it(settings)
+def test_interrupted_apply_exits_130_and_says_how_to_go_on(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026)
+    name = tried_2026.info.dbname
     running = program(settings, "apply", "--confirm-database", name)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        found = legacy_2026.execute(
+        found = tried_2026.execute(
             "select from crm_migration.steps where name like 'transform%' and state = 'running'"
             " and run_id like (select max(run_id) from crm_migration.runs where kind = 'apply')"
         ).fetchone()
@@ -291,7 +283,7 @@ def test_interrupted_apply_exits_130_and_says_how_to_go_on(legacy_2026: Connecti
     assert running.returncode == Exit.INTERRUPTED, said
     assert "crm-migrate apply" in said
     assert program(settings, "apply", "--confirm-database", name).wait(timeout=200) == 0
-    assert verify.run(legacy_2026, settings).ok
+    assert verify.run(tried_2026, settings).ok
 
 
 def test_without_a_terminal_a_missing_confirmation_names_the_flag(

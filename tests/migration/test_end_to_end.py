@@ -64,7 +64,7 @@ def test_there_and_back_keeps_what_people_did(place: Place, mapped: MakeSettings
             "insert into public.deals (name, company_id, stage, created_at, updated_at)"
             " values ('after the cutover', 1, 'won', now(), now())"
         )
-        place.connection.execute(f"insert into public.{place.notes} (deal_id, text) values (1, 'a note after')")  # type: ignore[call-overload]
+        place.connection.execute(f"insert into public.{place.notes} (deal_id, text) values (1, 'a note after')")
     assert verify.run(place.connection, settings).ok, "what people change is told apart from damage"
 
     with db.connect(settings) as own:
@@ -73,7 +73,7 @@ def test_there_and_back_keeps_what_people_did(place: Place, mapped: MakeSettings
     assert done.carried_over["deals"]["inserted"] == 1
     assert place.connection.execute("select stage from public.deals where id = 1").fetchone() == ("won",)
     assert place.connection.execute(
-        f"select count(*) from public.deals inner join public.{place.notes} as note on note.deal_id = deals.id"  # type: ignore[call-overload]
+        f"select count(*) from public.deals inner join public.{place.notes} as note on note.deal_id = deals.id"
         " where note.text = 'a note after'"
     ).fetchone() == (1,)
     assert access.capture(place.connection) == allowed

@@ -78,8 +78,11 @@ def renamed(text: str, rename: Mapping[str, str]) -> str:
     """Replace `public.old` by `public.new` for each new table whose own name is taken.
 
     Columns are named by their table, `old.column`, and so follow it; so do an alias `old` and whole rows, `(old)`.
+    A text that does not name `public.old`, such as one about the build schema, is left as it is.
     """
     for old, new in rename.items():
+        if not re.search(rf"\bpublic\.{re.escape(old)}\b", text):
+            continue
         name = sql.Identifier(new).as_string(None).replace("\\", "\\\\")
         text = re.sub(rf"\bpublic\.{re.escape(old)}\b", "public." + name, text)
         text = re.sub(rf"""(?<![\w."']){re.escape(old)}(?=\.[a-z_"*])""", name, text)

@@ -19,6 +19,7 @@ from crm_migrate.errors import Exit
 from crm_migrate.estimate import Estimate
 from crm_migrate.findings import Finding, Verdict
 from crm_migrate.ledger import Run, Step
+from crm_migrate.settings import Settings
 
 NEW_ENTITIES = (
     "opportunities",
@@ -141,7 +142,7 @@ def dry_run_report(
     )
 
 
-def apply_report(connection: Connection, run: Run) -> ApplyReport:
+def apply_report(connection: Connection, settings: Settings, run: Run) -> ApplyReport:
     """Gather the report of an apply from the ledger."""
     steps = ledger.steps(connection, run.run_id)
     saved = next((step.detail for step in steps if step.name == "backup"), {})
@@ -157,25 +158,27 @@ def apply_report(connection: Connection, run: Run) -> ApplyReport:
             )
         ),
         backup={key: saved.get(key) for key in ("path", "bytes", "restore_tested")},
-        new_entities=count_entities(connection, "public"),
-        stages=count_stages(connection, "public"),
+        new_entities=count_entities(connection, "public", settings.rename),
+        stages=count_stages(connection, "public", settings.rename),
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
     )
 
 
-def count_entities(connection: Connection, schema: str) -> dict[str, int]:
-    """Rows of each new table that exists in the schema."""
+def count_entities(connection: Connection, schema: str, rename: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Rows of each new table that exists in the schema, under the name that it has there."""
+    tables = {name: sql.Identifier(schema, (rename or {}).get(name, name)) for name in NEW_ENTITIES}
     return {
-        name: int(database.scalar(connection, sql.SQL("select count(*) from {}").format(sql.Identifier(schema, name))))
-        for name in NEW_ENTITIES
-        if database.exists(connection, f"{schema}.{name}")
+        name: int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))
+        for name, table in tables.items()
+        if database.exists(connection, table.as_string(None))
     }
 
 
-def count_stages(connection: Connection, schema: str) -> list[StageCount]:
+def count_stages(connection: Connection, schema: str, rename: Mapping[str, str] | None = None) -> list[StageCount]:
     """Stages before and after, most frequent first."""
-    if not database.exists(connection, f"{schema}.opportunities"):
+    table = sql.Identifier(schema, (rename or {}).get("opportunities", "opportunities"))
+    if not database.exists(connection, table.as_string(None)):
         return []
     return [
         StageCount(row["legacy_stage"], row["stage"], row["rows"])
@@ -183,6 +186,6 @@ def count_stages(connection: Connection, schema: str) -> list[StageCount]:
             connection,
             sql.SQL(
                 "select legacy_stage, stage::text, count(*) as rows from {} group by 1, 2 order by 3 desc, 1 limit 50"
-            ).format(sql.Identifier(schema, "opportunities")),
+            ).format(table),
         )
     ]

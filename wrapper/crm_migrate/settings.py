@@ -25,9 +25,13 @@ from crm_migrate.errors import ConfigurationError
 PREFIX = "CRM_MIGRATE_"
 FILE = "crm-migrate.toml"
 
-# Connection, place and look do not change what a run does to the data: they stay out of the fingerprint.
+# Connection, place, patience and look do not change what a run does to the data: they stay out of the fingerprint.
 _NOT_FINGERPRINTED = frozenset(
     {
+        "connect_timeout",
+        "lock_timeout",
+        "statement_timeout",
+        "recovery_timeout",
         "dsn",
         "work_dir",
         "backup_dir",

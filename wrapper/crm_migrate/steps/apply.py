@@ -122,7 +122,7 @@ def run(
     with Sampler(settings, run.run_id), _ways_out(stage):
         _until_cutover(stage, deadline)
         _from_cutover(stage)
-    return apply_report(connection, ledger.get(connection, run.run_id))
+    return apply_report(connection, settings, ledger.get(connection, run.run_id))
 
 
 def _begin(connection: Connection, settings: Settings) -> tuple[Run, LegacySchema]:
