@@ -106,6 +106,8 @@ class Watch:
 
 def describe(found: status.Batches) -> str:
     """One line: model, batches, rate, time left. No time left before there is a rate."""
+    if not found.total:
+        return "at work"
     parts = [found.model or "", f"batch {found.done}/{found.total}"]
     if found.rows_per_second:
         parts.append(f"{found.rows_per_second:,.0f} rows/s")
