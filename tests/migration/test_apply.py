@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,33 +11,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import access, control, cutover, fault_points, fingerprint, inputs, ledger, lock, paths, verification
+from crm_migrate import access, control, cutover, fault_points, fingerprint, inputs, ledger, lock, verification
 from crm_migrate import database as db
 from crm_migrate.errors import Exit, MigrationError
 from crm_migrate.observer import Silent
-from crm_migrate.reports import ApplyReport, DryRunReport
 from crm_migrate.settings import Settings
-from crm_migrate.steps import apply, dry_run, rollback, unlock, verify
+from crm_migrate.steps import apply, rollback, unlock, verify
+from running import do_it, program, try_it, unlocked
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
-
-
-def try_it(settings: Settings, **accepted: str) -> DryRunReport:
-    with db.connect(settings) as connection:
-        return dry_run.run(connection, settings, Silent(), accepted=accepted)
-
-
-def do_it(settings: Settings, **options: Any) -> ApplyReport:
-    with db.connect(settings) as connection:
-        return apply.run(connection, settings, Silent(), **options)
-
-
-def unlocked(connection: Connection) -> bool:
-    return (
-        lock.owner(connection) is None
-        and not connection.execute("select from pg_catalog.pg_trigger where tgname = 'crm_migrate_fence'").fetchone()
-    )
 
 
 def test_dry_run_leaves_the_legacy_schema_as_it_was(legacy: Connection, mapped: MakeSettings) -> None:
@@ -210,27 +190,6 @@ def test_deadline_stops_unlocked_before_the_cutover(tried_2026: Connection, mapp
     assert unlocked(tried_2026)
     assert fingerprint.compare(before, fingerprint.take(tried_2026)) == []
     assert do_it(settings).steps[-1].state == "done", "the same command goes on"
-
-
-def program(settings: Settings, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    own = {
-        "PYTHONPATH": str(paths.PROJECT / "wrapper"),
-        "DATABASE_URL": settings.dsn,
-        "CRM_MIGRATE_WORK_DIR": str(settings.work_dir),
-        "CRM_MIGRATE_BACKUP_DIR": str(settings.backup_dir),
-        "CRM_MIGRATE_LOG_FILE": str(settings.log_file),
-        "CRM_MIGRATE_SEEDS_DIR": str(settings.seeds_dir),
-        "CRM_MIGRATE_BATCH_SIZE": str(settings.batch_size),
-        "NO_COLOR": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "crm_migrate", *arguments],
-        env={**os.environ, **own, **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(

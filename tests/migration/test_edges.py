@@ -10,6 +10,7 @@ import psycopg
 from crm_migrate import database as db
 from crm_migrate import demo_data, findings, legacy
 from crm_migrate.observer import Silent
+from crm_migrate.reports import DryRunReport
 from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, dry_run, rollback, verify
 from people import value
@@ -32,7 +33,7 @@ NAMES = (
     "x" * 1_000_000,
 )
 # amount, stage, contact_ids, created_at, updated_at, archived_at, expected, index
-ODD_DEALS = (
+ODD_DEALS: tuple[tuple[Any, ...], ...] = (
     (2**53 + 1, "won", [0], "2020-01-01", "2020-01-02", None, "infinity", 0),
     (-(2**63), " WON\t", [0, 0, 404, None], "infinity", "infinity", "-infinity", "-infinity", -32768),
     (2**63 - 1, "", [], "4713-01-01 BC", "294276-12-31 23:59:59.999999+00", None, "5874897-12-31", 32767),
@@ -41,7 +42,7 @@ ODD_DEALS = (
 )
 
 
-def migrate(settings: Settings, accepted: dict[str, str] | None = None) -> dry_run.DryRunReport:
+def migrate(settings: Settings, accepted: dict[str, str] | None = None) -> DryRunReport:
     with db.connect(settings) as own:
         report = dry_run.run(own, settings, Silent(), accepted=accepted or {})
     assert report.verdict == "GO", (report.reasons, report.cutover_rehearsal)

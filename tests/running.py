@@ -1,0 +1,57 @@
+"""Running the program in tests: its steps in this process, its commands in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+
+from crm_migrate import database as db
+from crm_migrate import lock, paths
+from crm_migrate.observer import Silent
+from crm_migrate.reports import ApplyReport, DryRunReport
+from crm_migrate.settings import Settings
+from crm_migrate.steps import apply, dry_run
+
+Connection = psycopg.Connection[Any]
+
+
+def try_it(settings: Settings, **accepted: str) -> DryRunReport:
+    with db.connect(settings) as connection:
+        return dry_run.run(connection, settings, Silent(), accepted=accepted)
+
+
+def do_it(settings: Settings, **options: Any) -> ApplyReport:
+    with db.connect(settings) as connection:
+        return apply.run(connection, settings, Silent(), **options)
+
+
+def unlocked(connection: Connection) -> bool:
+    return (
+        lock.owner(connection) is None
+        and not connection.execute("select from pg_catalog.pg_trigger where tgname = 'crm_migrate_fence'").fetchone()
+    )
+
+
+def program(settings: Settings, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    own = {
+        "PYTHONPATH": str(paths.PROJECT / "wrapper"),
+        "DATABASE_URL": settings.dsn,
+        "CRM_MIGRATE_WORK_DIR": str(settings.work_dir),
+        "CRM_MIGRATE_BACKUP_DIR": str(settings.backup_dir),
+        "CRM_MIGRATE_LOG_FILE": str(settings.log_file),
+        "CRM_MIGRATE_SEEDS_DIR": str(settings.seeds_dir),
+        "CRM_MIGRATE_BATCH_SIZE": str(settings.batch_size),
+        "NO_COLOR": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "crm_migrate", *arguments],
+        env={**os.environ, **own, **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
