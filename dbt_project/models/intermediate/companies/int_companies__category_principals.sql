@@ -1,3 +1,6 @@
+-- a table, so that the planner knows how many lines there are: as a view it is guessed to be one, and joined in loops
+{{ config(materialized='table') }}
+
 with
 
 lines as (

@@ -1,4 +1,5 @@
-{{ config(materialized='table') }}
+-- a hash holds an identifier of any length; without the index a mapping file of guessed size is joined line by line
+{{ config(materialized='table', indexes=[{'columns': ['identifier'], 'type': 'hash'}]) }}
 
 with
 
