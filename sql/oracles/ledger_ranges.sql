@@ -14,7 +14,7 @@ from (
         lag(batch_no) over series as previous_no,
         lead(batch_no) over series as next_no
     from crm_migration.batches
-    where run_id = %s
+    where run_id = {run}
     window series as (partition by model order by batch_no)
 ) as batches
 order by model, batch_no

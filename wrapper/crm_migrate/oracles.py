@@ -165,8 +165,7 @@ def ledger(connection: Connection, settings: Settings, run_id: str, legacy: Lega
             f"{row['model']} batch {row['batch_no']}: {row['problem']}"
             for row in database.rows(
                 connection,
-                _text("ledger_ranges"),
-                [run_id],
+                sql.SQL(_text("ledger_ranges")).format(run=sql.Literal(run_id)),
             )
             if row["problem"]
         ),
