@@ -7,12 +7,23 @@ lines as (
     select * from {{ ref('principal_distributor_agreements') }}
 ),
 
-identifiers as (
+-- each side has its own: what is read twice is held without its index and without knowing its values
+principals as (
     select * from {{ ref('int_companies__identifiers') }}
 ),
 
-roles as (
+distributors as (
+    select * from {{ ref('int_companies__identifiers') }}
+),
+
+principal_roles as (
     select * from {{ ref('int_companies__roles') }}
+    where is_principal
+),
+
+distributor_roles as (
+    select * from {{ ref('int_companies__roles') }}
+    where is_distributor
 ),
 
 keyed as (
@@ -39,10 +50,10 @@ resolved as (
         keyed.commission_percent,
         keyed.notes
     from keyed
-    inner join identifiers as principals
+    inner join principals
         on keyed.principal_identifier_type = principals.identifier_type
         and keyed.principal_identifier = principals.identifier
-    inner join identifiers as distributors
+    inner join distributors
         on keyed.distributor_identifier_type = distributors.identifier_type
         and keyed.distributor_identifier = distributors.identifier
     where principals.company_id <> distributors.company_id
@@ -68,12 +79,10 @@ final as (
                 resolved.notes
         ) as rank_in_pair
     from resolved
-    inner join roles as principal_roles
+    inner join principal_roles
         on resolved.principal_organization_id = principal_roles.company_id
-    inner join roles as distributor_roles
+    inner join distributor_roles
         on resolved.distributor_organization_id = distributor_roles.company_id
-    where principal_roles.is_principal
-        and distributor_roles.is_distributor
 )
 
 select * from final
