@@ -12,7 +12,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check format check-format check-lint check-types check-sql check-dbt lock clean
+.PHONY: help setup demo test faults bench check format check-format check-lint check-types check-sql check-dbt lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -28,6 +28,9 @@ test: setup ## all tests
 
 faults: setup ## only the tests that break something on purpose
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m fault $(ARGS)
+
+bench: setup ## the transformation against plain INSERT … SELECT, a million contacts
+	@PYTHONPATH=wrapper $(BIN)/python tests/bench/transformation.py $(ARGS)
 
 check: setup check-format check-lint check-types check-sql check-dbt ## formatters, linters, types, SQL lint, dbt parse
 
