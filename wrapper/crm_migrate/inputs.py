@@ -34,7 +34,7 @@ def take(connection: Connection, settings: Settings) -> dict[str, str]:
     from crm_migrate import fingerprint
 
     return {
-        "models": _hash_folder(paths.DBT_PROJECT),
+        "models": _hash_folder(paths.DBT_PROJECT, left_by_dbt=("target", "logs", "dbt_packages")),
         "seeds": _hash_folder(settings.seeds_dir),
         "checks": _hash_folder(paths.SODA),
         "sql": _hash_folder(paths.SQL),
@@ -60,10 +60,11 @@ def require_same(before: Mapping[str, str], now: Mapping[str, str], *, since: st
         )
 
 
-def _hash_folder(folder: Path) -> str:
+def _hash_folder(folder: Path, *, left_by_dbt: tuple[str, ...] = ()) -> str:
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in _SUFFIXES and "target" not in path.relative_to(folder).parts:
-            total.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        inside = path.relative_to(folder)
+        if path.is_file() and path.suffix in _SUFFIXES and inside.parts[0] not in left_by_dbt:
+            total.update(inside.as_posix().encode() + b"\0")
             total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()

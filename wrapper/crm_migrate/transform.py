@@ -418,6 +418,6 @@ def _fingerprint(seeds: Path, *names: str) -> str:
     digest = hashlib.sha256("\0".join([str(seeds), *names]).encode())
     for folder in (paths.DBT_PROJECT, seeds):
         for path in sorted(folder.rglob("*")):
-            if path.suffix in {".sql", ".yml", ".md", ".csv"} and "target" not in path.parts:
+            if path.suffix in {".sql", ".yml", ".md", ".csv"} and path.relative_to(folder).parts[0] != "target":
                 digest.update(f"{path}\0{path.stat().st_mtime_ns}\0".encode())
     return digest.hexdigest()
