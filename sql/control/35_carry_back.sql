@@ -147,17 +147,21 @@ as $$
         and parent.relname = any(relation_names)
 $$;
 
--- What a rule of the foreign key would have done to rows whose parent went away while the key was not there.
-create or replace function crm_migration.settle_orphans(
+-- What a rule of the foreign key would have done to rows whose parent went away while the key was not there. A rule that would
+-- have kept the parent comes too late: the row then stays without it if it can. Returns each row as it was.
+drop function if exists crm_migration.settle_orphans(regclass, text[], regclass, text[], text);
+create function crm_migration.settle_orphans(
     target regclass, child_columns text[], parent regclass, parent_columns text[], on_delete text
 )
-returns setof text
+returns table (key text, content jsonb, stays boolean)
 language plpgsql
 set search_path = ''
 as $$
 declare
     condition text;
     cleared text;
+    nullable boolean;
+    orphan record;
 begin
     select
         string_agg(format('target.%I is not null', child), ' and ')
@@ -168,10 +172,22 @@ begin
         string_agg(format('%I = null', child), ', ')
     into condition, cleared
     from unnest(child_columns, parent_columns) as pairs (child, parent_column);
-    if on_delete = 'c' then
-        return query execute format('delete from %s as target where %s returning id::text', target, condition);
-    elsif on_delete in ('n', 'd') then
-        return query execute format('update %s as target set %s where %s returning id::text', target, cleared, condition);
-    end if;
+    select not bool_or(pg_attribute.attnotnull)
+    into nullable
+    from pg_catalog.pg_attribute
+    where pg_attribute.attrelid = target and pg_attribute.attname = any(child_columns);
+    stays := on_delete <> 'c' and nullable;
+    for orphan in
+        execute format('select id, to_jsonb(target) as content from %s as target where %s order by id', target, condition)
+    loop
+        key := orphan.id::text;
+        content := orphan.content;
+        if stays then
+            execute format('update %s set %s where id = $1', target, cleared) using orphan.id;
+        else
+            execute format('delete from %s where id = $1', target) using orphan.id;
+        end if;
+        return next;
+    end loop;
 end
 $$;

@@ -107,8 +107,10 @@ def test_what_the_legacy_shape_cannot_hold_is_exported(modern: Installation) -> 
     modern.cut_over()
     work(modern)
     modern.execute("create view public.of_people as select id, status from public.opportunities")
-    path = modern.roll_back(keep_changes=True).exported
+    result = modern.roll_back(keep_changes=True)
+    path = result.exported
     exported = lines(path)
+    assert result.dropped_objects == ["view public.of_people"]
     assert path is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     rows = {(line["table"], line["row"]["id"]): line["row"] for line in exported if "row" in line}
@@ -146,11 +148,49 @@ def test_rejected_deal_whose_company_went_away_is_told(modern: Installation) -> 
     modern.execute("delete from public.payouts where deal_id = 20")
     modern.execute("delete from NOTES where deal_id = 20")
     modern.cut_over()
-    assert modern.value("select count(*) from crm_archive.deals where id = 20") == 1
+    refused = modern.value("select to_jsonb(deals) from crm_archive.deals where id = 20")
     modern.execute("delete from public.companies where id = %s", company)
     result = modern.roll_back(keep_changes=True)
     assert result.carried_over["deals"]["orphaned"] == 1
+    assert result.orphaned == ["20"]
     assert modern.execute("select from public.deals where id = 20") == []
+    (line,) = [line for line in lines(result.exported) if line.get("table") == "deals"]
+    assert line["row"] == refused, "the deal is kept whole"
+    assert (line["fate"], "deals_company_id_fkey" in line["because"]) == ("dropped", True)
+
+
+def test_rejected_deal_whose_company_may_not_go_stays_without_it(modern: Installation) -> None:  # noqa: F811
+    company = modern.value("select company_id from public.deals where id = 20")
+    modern.execute("delete from crm_build.opportunities where id = 20")
+    modern.execute("delete from public.payouts where deal_id = 20")
+    modern.execute("delete from NOTES where deal_id = 20")
+    modern.execute(
+        "alter table public.deals drop constraint deals_company_id_fkey, add constraint deals_company_id_fkey"
+        " foreign key (company_id) references public.companies (id) on delete restrict"
+    )
+    modern.cut_over()
+    modern.execute("delete from public.companies where id = %s", company)
+    result = modern.roll_back(keep_changes=True)
+    assert result.carried_over["deals"]["unlinked"] == 1
+    assert result.orphaned == []
+    assert modern.execute("select company_id from public.deals where id = 20") == [(None,)]
+    (line,) = [line for line in lines(result.exported) if line.get("table") == "deals"]
+    assert line["row"]["company_id"] == company
+
+
+def test_softly_deleted_row_that_something_may_not_lose_comes_back(modern: Installation) -> None:  # noqa: F811
+    modern.execute(
+        "create table public.contracts (id bigint primary key, company_id bigint references public.companies (id),"
+        " deal_id bigint references public.deals (id))"
+    )
+    modern.execute("insert into public.contracts values (1, 7, null), (2, null, 9)")
+    modern.cut_over()
+    modern.execute("update public.companies set deleted_at = now() where id in (7, 8)")
+    modern.execute("update public.opportunities set deleted_at = now() where id in (9, 12)")
+    result = modern.roll_back(keep_changes=True)
+    assert result.revived == {"companies": ["7"], "deals": ["9"]}
+    assert modern.execute("select id from public.companies where id in (7, 8)") == [(7,)]
+    assert modern.execute("select id from public.deals where id in (9, 12)") == [(9,)]
 
 
 def test_rejected_deal_comes_back(modern: Installation) -> None:  # noqa: F811

@@ -12,8 +12,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import access, archive, database, dependants, exports, fault_points, preflight
+from crm_migrate import access, archive, consequences, database, dependants, exports, fault_points, preflight
 from crm_migrate.access import AccessState
+from crm_migrate.consequences import Orphan
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, statement
 from crm_migrate.fingerprint import Difference
@@ -43,6 +44,12 @@ class RollbackResult:
     carried_over: dict[str, dict[str, int]]
     exported: Path | None
     differences: list[Difference] = field(default_factory=list)
+    # rows that people deleted softly and that something else may not lose, by table
+    revived: dict[str, list[str]] = field(default_factory=dict)
+    # deals that the target had refused and whose company went away: dropped here, kept whole in the export
+    orphaned: list[str] = field(default_factory=list)
+    # views and the like that people made on the new tables and that the legacy tables cannot bear; in the export, too
+    dropped_objects: list[str] = field(default_factory=list)
 
 
 # triggers and policies first, types last; the rest goes with what it belongs to
@@ -60,6 +67,9 @@ class BringingBack:
     keep_changes: bool
     saved: Sequence[SavedObject]
     carried: dict[str, dict[str, int]] = field(default_factory=dict)
+    revived: dict[str, list[str]] = field(default_factory=dict)
+    orphans: list[Orphan] = field(default_factory=list)
+    dropped_objects: list[str] = field(default_factory=list)
 
     def play(self, export_dir: Path) -> RollbackResult:
         connection = self.connection
@@ -74,13 +84,13 @@ class BringingBack:
         states = self._pause_triggers()
         deals_sequence = self._highest_deal()
         if self.keep_changes:
-            self._soft_deletes()
+            self.revived = consequences.delete_softly_deleted(connection, self._name)
             self._carry_deals()
         self._drop_new_objects()
         self._bring_back_deals()
         if not self.keep_changes:
             self._restore_copies()
-        self._foreign_keys()
+        exported = self._foreign_keys(export_dir) or exported
         self._resume_triggers(states)
         self._publications()
         self._sequences(deals_sequence)
@@ -95,7 +105,14 @@ class BringingBack:
             "rolled back", self.run_id, detail={"carried_over": self.carried, "exported": str(exported or "")}
         )
         dependants.save(connection, self.run_id, [done])
-        return RollbackResult(self.carried, exported)
+        orphaned = [orphan.key for orphan in self.orphans if not orphan.stays]
+        return RollbackResult(
+            self.carried,
+            exported,
+            revived=self.revived,
+            orphaned=orphaned,
+            dropped_objects=self.dropped_objects,
+        )
 
     def _of(self, *kinds: str) -> list[SavedObject]:
         return [item for item in self.saved if item.kind in kinds]
@@ -170,29 +187,6 @@ class BringingBack:
             [self._text("opportunities")],
         )
         return value
-
-    def _soft_deletes(self) -> None:
-        """What people deleted softly is deleted for good, with the same consequences that the foreign keys state."""
-        for table in ("opportunities", "contacts", "companies"):
-            keys = [
-                row[0]
-                for row in self.connection.execute(
-                    sql.SQL("select id from {} where deleted_at is not null order by id").format(self._name(table))
-                )
-            ]
-            delete = sql.SQL("delete from {} where id = any(%s)").format(self._name(table))
-            try:
-                with self.connection.transaction():
-                    self.connection.execute(delete, [keys])
-            except psycopg.errors.IntegrityError:
-                # something still refers to some of them, and may not lose them: these come back to life
-                for key in keys:
-                    try:
-                        with self.connection.transaction():
-                            self.connection.execute(delete, [[key]])
-                    except psycopg.errors.IntegrityError:
-                        revive = sql.SQL("update {} set deleted_at = null where id = %s").format(self._name(table))
-                        self.connection.execute(revive, [key])
 
     def _carry_deals(self) -> None:
         """Write what the view deals shows into the archived table, for every key that was touched."""
@@ -314,20 +308,26 @@ class BringingBack:
             connection.execute(statement(key["definition"]))
             self._comment_constraint(key["table_name"], key["name"], key["comment"])
 
-    def _foreign_keys(self) -> None:
+    def _foreign_keys(self, export_dir: Path) -> Path | None:
+        lines = []
         for item in self._of("foreign key"):
-            orphans = self.connection.execute(
-                "select crm_migration.settle_orphans('public.deals', %s::text[], %s::regclass, %s::text[], %s)",
-                [item.detail[key] for key in ("columns", "parent", "parent_columns", "on_delete")],
-            ).fetchall()
-            if orphans:
-                self.carried.setdefault("deals", {})["orphaned"] = len(orphans)
+            orphans = consequences.settle_orphans(self.connection, item.detail)
+            lines += [orphan.as_line(item.identity) for orphan in orphans]
+            self.orphans += orphans
             self.connection.execute(statement(item.definition))
             self._comment_constraint("public.deals", item.identity, item.detail.get("comment"))
         for item in self._of("reference"):
             if database.exists(self.connection, item.detail["table_name"]):
                 self.connection.execute(statement(item.definition))
                 self._comment_constraint(item.detail["table_name"], item.detail["name"], item.detail.get("comment"))
+        if not lines:
+            return None
+        counts = self.carried.setdefault("deals", {})
+        for counted, stays in (("orphaned", False), ("unlinked", True)):
+            keys = {orphan.key for orphan in self.orphans if orphan.stays == stays}
+            if keys:
+                counts[counted] = len(keys)
+        return exports.append(self.run_id, export_dir, lines)
 
     def _comment_constraint(self, table: str, name: str, comment: str | None) -> None:
         if comment:
@@ -390,7 +390,7 @@ class BringingBack:
         except psycopg.errors.OperationalError:
             raise
         except psycopg.Error:
-            self.carried.setdefault("dropped objects", {})[f"{kind} {identity}"] = 1
+            self.dropped_objects.append(f"{kind} {identity}")
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from psycopg import sql
 
@@ -46,7 +46,7 @@ def write(
         all_of_it: also what the legacy shape could hold.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"rollback-{run_id}.jsonl"
+    path = _path(folder, run_id)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         for item in objects:
@@ -61,6 +61,21 @@ def write(
         path.unlink()
         return None
     return path
+
+
+def append(run_id: str, folder: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
+    """Add lines to the file that `write` made, or make one."""
+    path = _path(folder, run_id)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
+        for line in lines:
+            file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def _path(folder: Path, run_id: str) -> Path:
+    return folder / f"rollback-{run_id}.jsonl"
 
 
 def _write_table(connection: Connection, settings: Settings, table: str, file: BinaryIO, *, all_of_it: bool) -> None:

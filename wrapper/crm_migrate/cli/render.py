@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crm_migrate.steps.unlock import LockReport
     from crm_migrate.verification import Verification
 
+_FEW = 20
 _STYLE = {"blocker": "bold red", "rejected": "red", "warning": "yellow", "info": "dim"}
 
 
@@ -246,10 +247,25 @@ def rollback(console: Console, report: RollbackReport) -> None:
     if report.carried_over:
         shown = table("carried over", ">inserted", ">updated", ">deleted")
         for entity, counts in report.carried_over.items():
-            shown.add_row(entity, *(f"{counts[key]:,}" for key in ("inserted", "updated", "deleted")))
+            shown.add_row(entity, *(f"{counts.get(key, 0):,}" for key in ("inserted", "updated", "deleted")))
         console.print(shown)
+    for entity, keys in report.revived.items():
+        console.print(
+            Text(f"Deleted softly, but something else may not lose them; they are back: {entity} {_few(keys)}")
+        )
+    if report.orphaned:
+        shown_keys = _few(report.orphaned)
+        console.print(Text(f"Refused deals whose company was deleted, dropped (they are in the file): {shown_keys}"))
+    if report.dropped_objects:
+        console.print(
+            Text(f"Made on the new tables and dropped (they are in the file): {_few(report.dropped_objects)}")
+        )
     if report.exported:
         console.print(Text(f"What the legacy shape cannot hold: {report.exported}"))
+
+
+def _few(keys: list[str]) -> str:
+    return ", ".join(keys[:_FEW]) + (f" and {len(keys) - _FEW} more" if len(keys) > _FEW else "")
 
 
 def lock(console: Console, report: LockReport) -> None:

@@ -44,6 +44,9 @@ class RollbackReport:
     carried_over: dict[str, Any]
     exported: str | None
     differences: list[Any]
+    revived: dict[str, list[str]]
+    orphaned: list[str]
+    dropped_objects: list[str]
     seconds: float
 
     exit_code = Exit.OK
@@ -160,7 +163,7 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
                 keep_changes=keep_changes,
                 export_dir=settings.work_dir / "exports",
             )
-            work.detail |= {"carried_over": plain(result.carried_over), "exported": plain(result.exported)}
+            work.detail |= plain(result)
 
     def prove(work: Work) -> None:
         differences = rollback.prove(connection, settings, migrated.run_id, keep_changes=keep_changes)
@@ -188,6 +191,9 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
         carried_over=dict(detail.get("carried_over", {})),
         exported=detail.get("exported"),
         differences=list(steps["prove"].detail.get("differences", [])),
+        revived=dict(detail.get("revived", {})),
+        orphaned=list(detail.get("orphaned", [])),
+        dropped_objects=list(detail.get("dropped_objects", [])),
         seconds=sum(step.seconds or 0.0 for step in steps.values()),
     )
 
