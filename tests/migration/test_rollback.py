@@ -239,6 +239,65 @@ def test_proof_fails_when_something_is_missing(fault: str, keep_changes: bool, m
     assert kind in {difference.kind for difference in found}
 
 
+# each as if the rollback itself had done it; deal 3 was touched by people, deal 40 was not
+SILENT_DAMAGE = {
+    "an untouched deal altered": ("update public.deals set amount = amount + 1 where id = 40", "deals"),
+    "an untouched deal deleted": ("delete from public.deals where id = 40", "deals"),
+    "a deal invented": ("insert into public.deals (name, stage) values ('x', 'won')", "deals"),
+    "a touched deal altered": ("update public.deals set amount = amount + 1 where id = 3", "deals 3"),
+    "a touched deal deleted": ("delete from public.deals where id = 3", "deals 3"),
+    "a new deal deleted": ("delete from public.deals where name = 'new one'", "deals 151"),
+    "a deleted deal back": ("insert into public.deals (id, name, stage) values (6, 'x', 'won')", "deals 6"),
+    "two deals' amounts swapped": (
+        (
+            "update public.deals set amount = other.amount from public.deals as other"
+            " where deals.id + other.id = 81 and deals.id in (40, 41)"
+        ),
+        "deals",
+    ),
+    "a touched company altered": ("update public.companies set name = 'x' where id = 8", "companies"),
+    "a note deleted": ("delete from public.deal_notes where text = 'a note'", "deal_notes"),
+    "a row of an own table that refers to deals": ("update public.payouts set amount = 0 where deal_id = 3", "payouts"),
+    "a row of an own table by itself": ("delete from public.price_list where id = 1", "price_list"),
+}
+
+
+def test_proof_finds_damage_to_what_people_did(modern: Installation) -> None:  # noqa: F811
+    modern.execute("create table public.price_list (id bigint primary key, price numeric)")
+    modern.execute("insert into public.price_list select n, n from generate_series(1, 5) as n")
+    modern.cut_over()
+    work(modern)
+    modern.execute("insert into public.price_list values (6, 6)")
+    modern.execute("update public.price_list set price = 0 where id = 2")
+    lock.acquire(modern.connection, modern.settings, run_id="run-2")
+    rollback.execute(modern.connection, modern.settings, modern.run_id, keep_changes=True, export_dir=modern.exports)
+    assert rollback.prove(modern.connection, modern.settings, modern.run_id, keep_changes=True) == []
+    missed = []
+    for fault, (damage, identity) in SILENT_DAMAGE.items():
+        with modern.connection.transaction(force_rollback=True):
+            modern.execute("select crm_migration.drop_fence()")
+            modern.execute("set local session_replication_role = replica")
+            modern.execute(damage)
+            found = rollback.prove(modern.connection, modern.settings, modern.run_id, keep_changes=True)
+            if ("content", identity) not in {(item.kind, item.identity) for item in found}:
+                missed.append((fault, found))
+    assert missed == []
+
+
+def test_proof_finds_damage_to_an_own_table_when_changes_are_discarded(modern: Installation) -> None:  # noqa: F811
+    modern.execute("create table public.price_list (id bigint primary key, price numeric)")
+    modern.cut_over()
+    modern.execute("insert into public.price_list values (1, 1)")
+    lock.acquire(modern.connection, modern.settings, run_id="run-2")
+    rollback.execute(modern.connection, modern.settings, modern.run_id, keep_changes=False, export_dir=modern.exports)
+    assert rollback.prove(modern.connection, modern.settings, modern.run_id, keep_changes=False) == []
+    with modern.connection.transaction(force_rollback=True):
+        modern.execute("select crm_migration.drop_fence()")
+        modern.execute("delete from public.price_list")
+        found = rollback.prove(modern.connection, modern.settings, modern.run_id, keep_changes=False)
+    assert ("content", "price_list") in {(item.kind, item.identity) for item in found}
+
+
 @pytest.mark.parametrize(
     "point", ["rollback.started", "rollback.exported", "rollback.before-commit", "rollback.committed"]
 )

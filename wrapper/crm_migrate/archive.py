@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from crm_migrate import database, fault_points
+from crm_migrate import database, dependants, fault_points
 from crm_migrate.database import Connection
 
 if TYPE_CHECKING:
@@ -63,6 +63,37 @@ def copy(connection: Connection, legacy: LegacySchema) -> int:
         total += _copy(connection, name)
         fault_points.reached(f"archive.{name}")
     return total
+
+
+def names(connection: Connection) -> list[str]:
+    """The tables that the archive schema holds."""
+    return [row[0] for row in connection.execute("select name from crm_migration.own_relations('crm_archive')")]
+
+
+def restore(connection: Connection) -> None:
+    """Exactly the rows of before. Without foreign keys meanwhile: neither order nor cascades matter then."""
+    copies = [
+        row[0]
+        for row in connection.execute(
+            "select own.name from crm_migration.own_relations('crm_archive') as own"
+            " inner join crm_migration.own_relations('public') as here using (name) where here.kind = 'r'"
+        )
+    ]
+    keys = database.rows(connection, "select * from crm_migration.foreign_keys_of(%s)", [copies])
+    for key in keys:
+        connection.execute(
+            sql.SQL("alter table {} drop constraint {}").format(
+                sql.SQL(dependants.statement(key["table_name"])), sql.Identifier(key["name"])
+            )
+        )
+    for name in copies:
+        connection.execute(
+            "select crm_migration.restore_from_copy(%s::regclass, %s::regclass)",
+            [sql.Identifier(schema, name).as_string(None) for schema in ("public", SCHEMA)],
+        )
+    for key in keys:
+        connection.execute(dependants.statement(key["definition"]))
+        dependants.comment_constraint(connection, key["table_name"], key["name"], key["comment"])
 
 
 def _copy(connection: Connection, name: str) -> int:

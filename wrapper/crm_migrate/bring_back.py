@@ -12,7 +12,18 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import access, archive, consequences, database, dependants, exports, fault_points, preflight
+from crm_migrate import (
+    access,
+    archive,
+    consequences,
+    database,
+    dependants,
+    expectation,
+    exports,
+    fault_points,
+    fingerprint,
+    preflight,
+)
 from crm_migrate.access import AccessState
 from crm_migrate.consequences import Orphan
 from crm_migrate.database import Connection
@@ -85,11 +96,13 @@ class BringingBack:
         deals_sequence = self._highest_deal()
         if self.keep_changes:
             self.revived = consequences.delete_softly_deleted(connection, self._name)
+        self._expect()
+        if self.keep_changes:
             self._carry_deals()
         self._drop_new_objects()
         self._bring_back_deals()
         if not self.keep_changes:
-            self._restore_copies()
+            archive.restore(connection)
         exported = self._foreign_keys(export_dir) or exported
         self._resume_triggers(states)
         self._publications()
@@ -188,6 +201,20 @@ class BringingBack:
         )
         return value
 
+    def _expect(self) -> None:
+        """From here on nothing is written but what comes back: write down what everything else has to hold."""
+        expectation.remember_tables(
+            self.connection,
+            self.run_id,
+            {self.settings.rename.get(preflight.NOTES, preflight.NOTES): self._of("deal notes")[0].identity},
+            created=[item.identity for item in self._of("created")],
+            dropped=[item.identity for item in self._of("added column")],
+            leave_out=() if self.keep_changes else archive.names(self.connection),
+        )
+        before = fingerprint.recall(self.connection, self.run_id, "before")
+        if self.keep_changes and before is not None:
+            expectation.remember_deals(self.connection, self.run_id, self._name("opportunities"), before)
+
     def _carry_deals(self) -> None:
         """Write what the view deals shows into the archived table, for every key that was touched."""
         connection = self.connection
@@ -282,44 +309,21 @@ class BringingBack:
         for item in self._of("owned sequence"):
             connection.execute(statement(item.definition))
 
-    def _restore_copies(self) -> None:
-        """Exactly the rows of before. Without foreign keys meanwhile: neither order nor cascades matter then."""
-        connection = self.connection
-        copies = [
-            row[0]
-            for row in connection.execute(
-                "select own.name from crm_migration.own_relations('crm_archive') as own"
-                " inner join crm_migration.own_relations('public') as here using (name) where here.kind = 'r'"
-            )
-        ]
-        keys = database.rows(connection, "select * from crm_migration.foreign_keys_of(%s)", [copies])
-        for key in keys:
-            connection.execute(
-                sql.SQL("alter table {} drop constraint {}").format(
-                    sql.SQL(statement(key["table_name"])), sql.Identifier(key["name"])
-                )
-            )
-        for name in copies:
-            connection.execute(
-                "select crm_migration.restore_from_copy(%s::regclass, %s::regclass)",
-                [sql.Identifier(schema, name).as_string(None) for schema in ("public", archive.SCHEMA)],
-            )
-        for key in keys:
-            connection.execute(statement(key["definition"]))
-            self._comment_constraint(key["table_name"], key["name"], key["comment"])
-
     def _foreign_keys(self, export_dir: Path) -> Path | None:
         lines = []
         for item in self._of("foreign key"):
             orphans = consequences.settle_orphans(self.connection, item.detail)
             lines += [orphan.as_line(item.identity) for orphan in orphans]
             self.orphans += orphans
+            expectation.settle(self.connection, self.run_id, [orphan.key for orphan in orphans])
             self.connection.execute(statement(item.definition))
-            self._comment_constraint("public.deals", item.identity, item.detail.get("comment"))
+            dependants.comment_constraint(self.connection, "public.deals", item.identity, item.detail.get("comment"))
         for item in self._of("reference"):
             if database.exists(self.connection, item.detail["table_name"]):
                 self.connection.execute(statement(item.definition))
-                self._comment_constraint(item.detail["table_name"], item.detail["name"], item.detail.get("comment"))
+                dependants.comment_constraint(
+                    self.connection, item.detail["table_name"], item.detail["name"], item.detail.get("comment")
+                )
         if not lines:
             return None
         counts = self.carried.setdefault("deals", {})
@@ -328,14 +332,6 @@ class BringingBack:
             if keys:
                 counts[counted] = len(keys)
         return exports.append(self.run_id, export_dir, lines)
-
-    def _comment_constraint(self, table: str, name: str, comment: str | None) -> None:
-        if comment:
-            self.connection.execute(
-                sql.SQL("comment on constraint {} on {} is {}").format(
-                    sql.Identifier(name), sql.SQL(statement(table)), sql.Literal(comment)
-                )
-            )
 
     def _publications(self) -> None:
         present = {row[0] for row in self.connection.execute("select pubname::text from pg_catalog.pg_publication")}

@@ -199,3 +199,13 @@ def grant_as_before(connection: Connection, item: SavedObject, locked: AccessSta
 def revoke_all(connection: Connection, relation: str) -> None:
     """Take what default privileges gave to others than the owner."""
     connection.execute("select crm_migration.revoke_all(%s::regclass)", [relation])
+
+
+def comment_constraint(connection: Connection, table: str, name: str, comment: str | None) -> None:
+    """Say about a constraint that was made again what was said about it."""
+    if comment:
+        connection.execute(
+            sql.SQL("comment on constraint {} on {} is {}").format(
+                sql.Identifier(name), sql.SQL(statement(table)), sql.Literal(comment)
+            )
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from crm_migrate import archive, database, dependants, fault_points, fingerprint, lock, preflight, publish
+from crm_migrate import archive, database, dependants, expectation, fault_points, fingerprint, lock, preflight, publish
 from crm_migrate.access import AccessState
 from crm_migrate.bring_back import KINDS, BringingBack, RollbackResult
 from crm_migrate.database import Connection
@@ -89,7 +89,8 @@ def execute(
 def prove(connection: Connection, settings: Settings, run_id: str, *, keep_changes: bool) -> list[Difference]:
     """Compare with the fingerprint from before the run (oracle O5); an empty list is the proof.
 
-    Rows that people changed are left out when they were carried over, and sequences may be ahead then.
+    Rows that people changed are compared with what people saw when they were carried over, one by one for deals, and
+    sequences may be ahead then.
     """
     del settings
     before = fingerprint.recall(connection, run_id, "before")
@@ -99,11 +100,14 @@ def prove(connection: Connection, settings: Settings, run_id: str, *, keep_chang
     locked = AccessState.from_json(access_state[0].detail) if lock.stored_state(connection) else None
     after = fingerprint.take(connection, locked=locked)
     found = [item for item in fingerprint.compare(before, after) if not _same_view(connection, item)]
-    copies = {row[0] for row in connection.execute("select name from crm_migration.own_relations('crm_archive')")}
+    copies = {*archive.names(connection)}
+    expected = expectation.differences(connection, run_id, after)
     if not keep_changes:
-        # tables that nothing refers to the CRM from were never touched, and people may have worked with them
-        return [item for item in found if item.kind != "content" or item.identity in {*copies, "deals"}]
-    kept = [item for item in found if item.kind not in ("content", "sequence_value") and not _made_since(before, item)]
+        # people may have worked with tables from which nothing refers to the CRM: they are as the rollback met them
+        return [item for item in found if item.kind != "content" or item.identity in {*copies, "deals"}] + expected
+    kept = expected + [
+        item for item in found if item.kind not in ("content", "sequence_value") and not _made_since(before, item)
+    ]
     kept += [item for item in found if item.kind == "sequence_value" and not _ahead(item)]
     for name in sorted(copies & {*after.contents}):
         differing = database.scalar(
@@ -115,12 +119,12 @@ def prove(connection: Connection, settings: Settings, run_id: str, *, keep_chang
                 [name, preflight.NOTES] if name in publish.DEAL_NOTES else [name],
             ],
         )
-        if differing and _journaled(connection, name):
+        if differing and _journaled(name):
             kept.append(Difference("content", name, 0, differing))
     return kept
 
 
-def _journaled(connection: Connection, table: str) -> bool:
+def _journaled(table: str) -> bool:
     return table in (*publish.IN_PLACE, *publish.DEAL_NOTES)
 
 
