@@ -19,14 +19,23 @@ def run(connection: Connection, settings: Settings) -> list[dict[str, Any]]:
         return []
     table = database.renamed("public.opportunities", settings.rename)
     troubles = []
-    for operation, statement in (
-        ("insert", f"insert into {table} (name, stage) values ('crm-migrate trial', 'lead')"),
-        ("update", f"update {table} set stage = 'closed_won' where id = (select min(id) from {table})"),
-        ("delete", f"delete from {table} where id = (select max(id) from {table})"),
+    # through every stage and back: a trigger may look at any of them
+    stages = [
+        row[0]
+        for row in connection.execute("select unnest(enum_range(null::public.opportunity_stage))::text").fetchall()
+    ]
+    one = f"where id = (select min(id) from {table})"
+    for operation, statements in (
+        ("insert", [f"insert into {table} (name, stage) values ('crm-migrate trial', 'lead')"]),
+        ("update", [f"update {table} set stage = '{stage}' {one}" for stage in [*stages, *reversed(stages)]]),
+        ("delete", [f"delete from {table} {one}"]),
     ):
         try:
             with _rolled_back(connection):
-                connection.execute(statement)
+                for statement in statements:
+                    connection.execute(statement)
+                # a deferred trigger would else never fire
+                connection.execute("set constraints all immediate")
         except psycopg.Error as error:
             troubles.append(
                 {
