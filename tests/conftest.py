@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from crm_migrate import demo_data
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from support import fresh_database, make_template
@@ -96,5 +97,18 @@ def make_settings(tmp_path: Path) -> MakeSettings:
         folder = tmp_path / "work"
         own: dict[str, Any] = {"work_dir": folder, "backup_dir": folder / "backups", "log_file": folder / "run.log"}
         return Settings(**{"dsn": connection.info.dsn, **own, **values})
+
+    return make
+
+
+@pytest.fixture
+def mapped(make_settings: MakeSettings, tmp_path: Path) -> MakeSettings:
+    """`mapped(connection, …)`: settings with the mapping files that fit the demo data."""
+
+    def make(connection: Connection, **values: Any) -> Settings:
+        seeds = tmp_path / "seeds"
+        if not seeds.exists():
+            demo_data.demo_seeds(connection, seeds)
+        return make_settings(connection, **{"seeds_dir": seeds, "batch_size": 40, **values})
 
     return make

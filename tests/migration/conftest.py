@@ -132,16 +132,3 @@ def migrated(request: pytest.FixtureRequest, postgres: EmbeddedServer) -> Iterat
     template: str = request.getfixturevalue(f"migrated_template_{request.param}")
     with fresh_database(postgres, template=template) as connection:
         yield connection
-
-
-@pytest.fixture
-def mapped(make_settings: MakeSettings, tmp_path: Path) -> MakeSettings:
-    """`mapped(connection, …)`: settings with the mapping files that fit the demo data."""
-
-    def make(connection: Connection, **values: Any) -> Settings:
-        seeds = tmp_path / "seeds"
-        if not seeds.exists():
-            demo_data.demo_seeds(connection, seeds)
-        return make_settings(connection, **{"seeds_dir": seeds, "batch_size": 40, **values})
-
-    return make
