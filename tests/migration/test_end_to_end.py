@@ -52,6 +52,10 @@ def test_there_and_back_keeps_what_people_did(place: Place, mapped: MakeSettings
     with db.connect(settings) as own:
         report = dry_run.run(own, settings, Silent(), accepted={})
     assert report.verdict == "GO", (report.reasons, report.cutover_rehearsal)
+    told = {item.id: item for item in report.findings if item.gate == "rehearsal"}
+    assert {*told} == {"functions.name_deals", "replication.changed"}
+    assert {item.severity for item in told.values()} == {"info"}
+    assert "public.open_amount(bigint)" in told["functions.name_deals"].message
     assert fingerprint.compare(before, fingerprint.take(place.connection)) == []
     with db.connect(settings) as own:
         apply.run(own, settings, Silent())

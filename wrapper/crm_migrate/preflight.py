@@ -98,14 +98,8 @@ def run(connection: Connection, settings: Settings, legacy: LegacySchema) -> lis
 
 def warnings(connection: Connection) -> list[Blocker]:
     """Functions that name `deals` in their text: they will meet the compatibility view."""
-    return [
-        Blocker(
-            "functions.name_deals",
-            "deals",
-            f"The function {row[0]} names deals in its text; from the cutover on it works with the compatibility view.",
-            "Try it against a copy, or rewrite it within the month in which the view exists.",
-            sample_keys=(row[0],),
-        )
+    functions = tuple(
+        row[0]
         for row in connection.execute(
             r"""
             select pg_proc.oid::regprocedure::text
@@ -116,6 +110,19 @@ def warnings(connection: Connection) -> list[Blocker]:
                 and not starts_with(pg_namespace.nspname, 'crm_')
             order by 1
             """
+        )
+    )
+    if not functions:
+        return []
+    return [
+        Blocker(
+            "functions.name_deals",
+            "deals",
+            f"Functions that name deals in their text work with the compatibility view from the cutover on:"
+            f" {', '.join(functions)}.",
+            "Try them on a copy, or rewrite them within the month in which the view exists.",
+            rows=len(functions),
+            sample_keys=functions,
         )
     ]
 

@@ -6,6 +6,8 @@ foreign keys of other tables apply word for word; PostgreSQL keeps them when tab
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import psycopg
@@ -19,8 +21,9 @@ from crm_migrate.settings import Settings
 
 STOCK_TRIGGER = "set_deal_sales_id_trigger"
 # new name of a legacy column; `stage` steps aside for the text that the legacy table had
+STAGE = "crm_migrate_stage"
 LEGACY_COLUMNS = (
-    ("stage", "crm_migrate_stage"),
+    ("stage", STAGE),
     ("legacy_stage", "stage"),
     ("customer_organization_id", "company_id"),
     ("estimated_close_date", "expected_closing_date"),
@@ -42,6 +45,8 @@ STOCK_COLUMNS = frozenset(
 )
 _STOCK_KEYS = ({"company_id"}, {"sales_id"})
 _DEALS = "public.deals"
+# who writes the enum writes the text as well, through a trigger, which "update of" does not see
+_UPDATE_OF_STAGE = re.compile(r' UPDATE OF (?:(?:\w+|"(?:[^"]|"")+"), )*stage(?=,| )')
 
 
 def remember(connection: Connection, run_id: str) -> list[SavedObject]:
@@ -169,7 +174,7 @@ def carry(
         if decision(settings, item) != "carry":
             continue
         with attempt("trigger", item.identity):
-            connection.execute(statement(item.definition))
+            connection.execute(statement(_UPDATE_OF_STAGE.sub(r"\g<0>, " + STAGE, item.definition, count=1)))
             _enable_as(connection, item.identity, states.get(item.identity, "O"))
             _comment(connection, "trigger {} on public.deals", item)
     for item in kinds.get("owned sequence", ()):
@@ -178,6 +183,9 @@ def carry(
     for grant in locked.grants_of("deals"):
         with attempt("grant", f"{grant.privilege} to {grant.grantee} on deals"):
             access.grant_to(connection, grant, "deals")
+            if grant.column_name == "stage":
+                # the legacy text and the enum that is kept in step with it
+                access.grant_to(connection, dataclasses.replace(grant, column_name=STAGE), "deals")
     _carry_replica_identity(connection, attempt)
     for item in kinds.get("publication", ()):
         with attempt("publication", item.identity):

@@ -158,10 +158,14 @@ def run_gate(stage: Stage, gate: gates.Gate, work: Work) -> None:
 
 
 def rehearse_cutover(stage: Stage, locked: AccessState) -> CutoverResult:
-    """Execute the whole cutover and roll it back; what cannot be carried becomes a blocker."""
+    """Execute the whole cutover and roll it back; what cannot be carried is a blocker, what will differ an info."""
     result = cutover.execute(stage.connection, stage.settings, stage.run.run_id, stage.legacy, locked, rehearse=True)
     stages.record_blockers(
-        stage.connection, stage.run.run_id, "rehearsal", [asdict(blocker) for blocker in result.blockers]
+        stage.connection,
+        stage.run.run_id,
+        "rehearsal",
+        [asdict(blocker) for blocker in result.blockers],
+        [asdict(warning) for warning in result.warnings],
     )
     return result
 

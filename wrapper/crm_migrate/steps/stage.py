@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,15 +111,24 @@ def keep_excluded(stage: Stage) -> None:
         )
 
 
-def record_blockers(connection: Connection, run_id: str, gate: str, blockers: list[Mapping[str, Any]]) -> None:
-    """Write what stands in the way as findings of severity blocker: code, entity, message, hint, rows, sample_keys."""
+def record_blockers(
+    connection: Connection,
+    run_id: str,
+    gate: str,
+    blockers: Sequence[Mapping[str, Any]],
+    infos: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write findings: what stands in the way, and what is worth knowing.
+
+    Each has code, entity and message, and may have hint, rows and sample_keys.
+    """
     connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
-    for blocker in blockers:
+    for severity, finding in [*(("blocker", item) for item in blockers), *(("info", item) for item in infos)]:
         connection.execute(
             """
             insert into crm_migration.findings
                 (run_id, gate, check_id, code, entity, severity, rows, sample_keys, message, hint)
-            values (%s, %s, %s, %s, %s, 'blocker', %s, to_jsonb(%s::text[]), %s, %s)
+            values (%s, %s, %s, %s, %s, %s, %s, to_jsonb(%s::text[]), %s, %s)
             on conflict (run_id, gate, code, entity) do update set
                 rows = findings.rows + excluded.rows,
                 sample_keys = findings.sample_keys || excluded.sample_keys,
@@ -129,12 +138,13 @@ def record_blockers(connection: Connection, run_id: str, gate: str, blockers: li
                 run_id,
                 gate,
                 gate,
-                blocker["code"],
-                blocker["entity"],
-                blocker.get("rows", 1),
-                list(blocker.get("sample_keys", ())),
-                blocker["message"],
-                blocker.get("hint", ""),
+                finding["code"],
+                finding["entity"],
+                severity,
+                finding.get("rows", 1),
+                list(finding.get("sample_keys", ())),
+                finding["message"],
+                finding.get("hint", ""),
             ],
         )
 
