@@ -30,7 +30,7 @@ faults: setup ## only the tests that break something on purpose
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m fault $(ARGS)
 
 bench: setup ## the transformation against plain INSERT … SELECT, a million contacts
-	@PYTHONPATH=wrapper $(BIN)/python tests/bench/transformation.py $(ARGS)
+	@PYTHONPATH=wrapper:tests $(BIN)/python -m bench $(ARGS)
 
 check: setup check-format check-lint check-types check-sql check-dbt ## formatters, linters, types, SQL lint, dbt parse
 

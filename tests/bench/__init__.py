@@ -1,0 +1,1 @@
+"""The transformation against its bare limit, on one server in one run: `make bench`."""

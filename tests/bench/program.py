@@ -1,0 +1,79 @@
+"""The transformation as the program runs it: dbt in three builds with its data tests, then what is built afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from crm_migrate import control, database, transform
+from crm_migrate.database import Connection
+from crm_migrate.settings import Settings
+
+SELECTORS: tuple[transform.Selector, ...] = ("sources_only", "stage_1", "stage_1_5")
+FOLDERS = ("prepare/stage_1", "prepare/stage_1_5")
+MAPPINGS = "(mapping files)"
+DATA_TESTS = "(data tests)"
+LEDGER = "(ledger and enum types)"
+AFTERWARDS = "(indexes, foreign keys, statistics)"
+
+_GROUPS = {"seed": MAPPINGS, "test": DATA_TESTS, "operation": LEDGER}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one way.
+
+    Attributes:
+        seconds: by model, and by group for what is no model. Two connections work at once, so they add up to more.
+        whole: from the first statement to the last, by the clock.
+        start: before and after that: dbt reads its project and plans its work.
+    """
+
+    seconds: Mapping[str, float]
+    whole: float
+    start: float = 0.0
+
+
+def run(connection: Connection, settings: Settings, run_id: str) -> Measured:
+    """Build everything anew, as `apply` does."""
+    control.install(connection, settings)
+    control.begin_build(connection, run_id, settings.batch_size)
+    seconds: dict[str, float] = {}
+    whole = start = 0.0
+    for selector in SELECTORS:
+        built = transform.build(settings, run_id, selector)
+        results = _artefact(settings, "run_results")["results"]
+        for result in results:
+            kind, _, name = result["unique_id"].split(".")[:3]
+            name = _GROUPS.get(kind, name)
+            seconds[name] = seconds.get(name, 0.0) + result["execution_time"]
+        working = _span(results)
+        whole += working
+        start += built.seconds - working
+    began = time.perf_counter()
+    for folder in FOLDERS:
+        database.run_sql_folder(connection, folder)
+    seconds[AFTERWARDS] = time.perf_counter() - began
+    return Measured(seconds, whole + seconds[AFTERWARDS], start)
+
+
+def models(settings: Settings) -> list[Mapping[str, Any]]:
+    """What dbt knows of the models that it built: name, compiled code, parents, configuration."""
+    nodes = _artefact(settings, "manifest")["nodes"].values()
+    return [node for node in nodes if node["resource_type"] == "model" and node.get("compiled_code")]
+
+
+def _artefact(settings: Settings, name: str) -> Any:
+    return json.loads((settings.work_dir / "dbt/target" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _span(results: list[Mapping[str, Any]]) -> float:
+    """Seconds from the start of the first node to the end of the last."""
+    steps = [step for result in results for step in result["timing"]]
+    first = min(datetime.fromisoformat(step["started_at"]) for step in steps)
+    last = max(datetime.fromisoformat(step["completed_at"]) for step in steps)
+    return (last - first).total_seconds()
