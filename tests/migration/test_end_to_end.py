@@ -53,7 +53,9 @@ def test_there_and_back_keeps_what_people_did(place: Place, mapped: MakeSettings
         report = dry_run.run(own, settings, Silent(), accepted={})
     assert report.verdict == "GO", (report.reasons, report.cutover_rehearsal)
     told = {item.id: item for item in report.findings if item.gate == "rehearsal"}
-    assert {*told} == {"functions.name_deals", "replication.changed"}
+    # since 18 a replica identity of whole rows and a generated column exclude each other
+    gives_way = {"replication.changed"} if place.connection.info.server_version >= 180000 else set()
+    assert {*told} == {"functions.name_deals", *gives_way}
     assert {item.severity for item in told.values()} == {"info"}
     assert "public.open_amount(bigint)" in told["functions.name_deals"].message
     assert fingerprint.compare(before, fingerprint.take(place.connection)) == []

@@ -338,3 +338,49 @@ def test_rollback_waits_for_nobody(modern: Installation) -> None:  # noqa: F811
             )
     assert not rollback.is_done(modern.connection, modern.run_id)
     assert modern.value("select count(*) from public.opportunities") == 150
+
+
+WHOLE_PUBLICATIONS = {
+    "of all tables": "create publication everything for all tables",
+    "of the schema": "create publication everything for tables in schema public",
+}
+
+
+@pytest.mark.parametrize("case", WHOLE_PUBLICATIONS)
+def test_there_and_back_under_a_publication_of_everything(case: str, stock: Installation) -> None:  # noqa: F811
+    # updates and deletes of a published table need a replica identity, also those of the migration itself
+    stock.execute(WHOLE_PUBLICATIONS[case])
+    before = fingerprint.take(stock.connection)
+    stock.cut_over()
+    published = stock.execute("select tablename from pg_publication_tables where pubname = 'everything'")
+    assert {("opportunities",), ("activities",), ("companies",)} <= {*published}
+    stock.execute("update public.opportunities set stage = 'closed_won' where id = 3")
+    stock.execute("update public.deals set stage = 'lost' where id = 4")
+    stock.execute("delete from public.companies where id = 5")
+    stock.roll_back(keep_changes=False)
+    assert fingerprint.compare(before, fingerprint.take(stock.connection)) == []
+
+
+@pytest.mark.parametrize("keep_changes", [True, False], ids=["kept", "discarded"])
+def test_deferred_keys_go_there_and_back(keep_changes: bool, stock: Installation) -> None:  # noqa: F811
+    stock.execute(
+        "alter table public.deals drop constraint deals_company_id_fkey, add constraint deals_company_id_fkey"
+        " foreign key (company_id) references public.companies (id) on delete cascade deferrable initially deferred"
+    )
+    stock.execute(
+        "create table public.invoices (id bigint primary key, deal_id bigint constraint invoices_deal_id_fkey"
+        " references public.deals (id) deferrable initially deferred)"
+    )
+    stock.execute("insert into public.invoices values (1, 1), (2, 2)")
+    before = fingerprint.take(stock.connection)
+    stock.cut_over()
+    described = fingerprint.take(stock.connection, content=False).schema["constraint"]
+    key = described["invoices.invoices_deal_id_fkey"]
+    assert key["validated"]
+    assert key["definition"].endswith("REFERENCES public.opportunities(id) DEFERRABLE INITIALLY DEFERRED")
+    stock.execute("update public.opportunities set deleted_at = now() where id in (2, 9)")
+    stock.execute("delete from public.companies where id = 5")
+    result = stock.roll_back(keep_changes=keep_changes)
+    assert result.revived == ({"deals": ["2"]} if keep_changes else {})
+    after = fingerprint.take(stock.connection, content=not keep_changes)
+    assert fingerprint.compare(before if not keep_changes else fingerprint.Fingerprint(before.schema), after) == []

@@ -295,8 +295,7 @@ _ENCODING = """
 @contextmanager
 def _scratch_database(connection: Connection, name: str) -> Iterator[None]:
     identifier = sql.Identifier(name)
-    drop = sql.SQL("drop database if exists {} with (force)").format(identifier)
-    connection.execute(drop)  # a crashed test of the same run left it
+    database.drop_database(connection, name)  # a crashed test of the same run left it
     encoding, as_template = connection.execute(_ENCODING).fetchone() or ("UTF8", True)
     create = sql.SQL("create database {} template template0 {}").format(
         identifier, sql.SQL("" if as_template else "encoding {} locale 'C'").format(sql.Literal(encoding))
@@ -305,7 +304,7 @@ def _scratch_database(connection: Connection, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute(drop)
+        database.drop_database(connection, name)
 
 
 def _tool(name: str, connection: Connection) -> tools.Tool:

@@ -118,3 +118,13 @@ def scalar(connection: Connection, query: Query, params: Any = None) -> Any:
 def exists(connection: Connection, relation: str) -> bool:
     """Whether a relation of this qualified name exists."""
     return bool(scalar(connection, "select to_regclass(%s) is not null", [relation]))
+
+
+def drop_database(connection: Connection, name: str) -> None:
+    """Drop a database with the sessions that are in it; in autocommit mode."""
+    drop = sql.SQL("drop database if exists {}").format(sql.Identifier(name))
+    try:
+        connection.execute(drop + sql.SQL(" with (force)"))
+    except psycopg.errors.InsufficientPrivilege:
+        # only a superuser may force autovacuum out; without force the server asks it to leave, and waits
+        connection.execute(drop)

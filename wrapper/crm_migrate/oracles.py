@@ -289,6 +289,7 @@ def conservation(connection: Connection, settings: Settings, run_id: str, legacy
         for name in ("opportunities", "companies", "contacts", "activities", "tasks", "opportunity_notes")
     }
     people["contact_notes"] = sorted(changed.keys(connection, run_id, legacy.table("contact_notes")).keys)
+    participants = changed.keys(connection, run_id, "opportunity_participants")
     for file in sorted((paths.SQL / "oracles").glob("conservation_*.sql")):
         name = file.stem.removeprefix("conservation_").replace("_", " ")
         composed = sql.SQL(_text(file.stem)).format(
@@ -302,7 +303,8 @@ def conservation(connection: Connection, settings: Settings, run_id: str, legacy
             run=sql.Literal(run_id),
             changed_links=sql.Literal(sorted(changed.keys(connection, run_id, "contact_organizations").keys)),
             replaced_links=sql.Literal(len(changed.keys(connection, run_id, "contact_organizations").replaced)),
-            changed_participants=sql.Literal(sorted(changed.keys(connection, run_id, "opportunity_participants").keys)),
+            changed_participants=sql.Literal(sorted(participants.keys)),
+            replaced_participants=sql.Literal(sorted(participants.replaced)),
             **{f"changed_{table}": sql.Literal(keys) for table, keys in people.items()},
         )
         rows = database.rows(connection, composed)

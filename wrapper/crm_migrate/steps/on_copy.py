@@ -229,7 +229,7 @@ def _place(connection: Connection, settings: Settings, run_id: str) -> Iterator[
         try:
             yield make_conninfo(settings.dsn, dbname=_name(run_id))
         finally:
-            connection.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
+            database.drop_database(connection, _name(run_id))
     else:
         with EmbeddedServer() as server:
             with database.connect(Settings(dsn=server.dsn())) as admin:
@@ -247,9 +247,7 @@ def _remove_left_over(stage: Stage) -> None:
         if database.scalar(
             stage.connection, "select true from pg_catalog.pg_database where datname = %s", [_name(run_id)]
         ):
-            stage.connection.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(_name(run_id)))
-            )
+            database.drop_database(stage.connection, _name(run_id))
 
 
 def _folder(settings: Settings, run_id: str) -> Path:
