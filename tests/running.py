@@ -17,6 +17,7 @@ from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, dry_run
 
 Connection = psycopg.Connection[Any]
+_MODULE = ["-m", "crm_migrate"]
 
 
 def try_it(settings: Settings, **accepted: str) -> DryRunReport:
@@ -36,7 +37,8 @@ def unlocked(connection: Connection) -> bool:
     )
 
 
-def program(settings: Settings, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+def program(settings: Settings, *arguments: str, prelude: str = "", **environ: str) -> subprocess.Popen[str]:
+    """Start the program; `prelude` is code that is run first, to tell it of a world that cannot be had here."""
     own = {
         "PYTHONPATH": str(paths.PROJECT / "wrapper"),
         "DATABASE_URL": settings.dsn,
@@ -48,7 +50,11 @@ def program(settings: Settings, *arguments: str, **environ: str) -> subprocess.P
         "NO_COLOR": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "crm_migrate", *arguments],
+        [
+            sys.executable,
+            *(["-c", f"{prelude}\nfrom crm_migrate.cli import main; main()"] if prelude else _MODULE),
+            *arguments,
+        ],
         env={**os.environ, **own, **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -81,6 +81,23 @@ def test_finished_run_does_nothing_when_repeated(crm: Connection, settings: Sett
     assert finished == value(crm, "select finished_at from crm_migration.model_loads where model = 'opportunities'")
 
 
+def test_batch_over_rows_that_are_there_writes_only_what_differs(crm: Connection, settings: Settings) -> None:
+    begin(crm, settings, batch_size=20)
+    opportunities(settings)
+    expected = value(crm, CONTENT)
+    reopened = crm.execute(
+        "update crm_migration.batches set state = 'pending' where model = 'opportunities' and batch_no in (1, 2)"
+        " returning key_lo, key_hi"
+    ).fetchall()
+    crm.execute("update crm_build.opportunities set name = name || '?' where id = %s", [reopened[0][0]])
+    crm.execute("delete from crm_build.opportunities where id = %s", [reopened[1][1]])
+
+    again(settings)
+
+    assert value(crm, CONTENT) == expected
+    assert [batch[3] for batch in batches(crm)][:2] == [1, 1]
+
+
 def test_killed_backend_leaves_whole_batches_and_the_run_goes_on(crm: Connection, settings: Settings) -> None:
     begin(crm, settings, batch_size=20)
     opportunities(settings)

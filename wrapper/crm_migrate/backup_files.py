@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crm_migrate.content import TableContent
-from crm_migrate.errors import MigrationError
+from crm_migrate.errors import Exit, MigrationError
 
 MANIFEST = "manifest.json"
 FORMAT = "crm-migrate/backup/1"
@@ -37,7 +37,7 @@ class BackupDiskFull(BackupFailed):
 class BackupIncomplete(BackupFailed):
     """A folder without a manifest: the backup never finished, or it is none."""
 
-    code = "CRM-202"
+    code, exit_code = "CRM-202", Exit.USAGE
 
 
 class BackupAltered(BackupFailed):

@@ -57,7 +57,7 @@ def examine(connection: Connection, settings: Settings) -> Examination:
     layers: tuple[str, ...] = ()
     with _read_only(connection):
         checks += _server(connection)
-        checks += _guarded("pooler", lambda: [_pooler(connection)])
+        checks.append(session(connection))
         checks += _guarded("generation", lambda: [_generation(connection)])
         if checks[-1].ok and checks[-1].id == "generation":
             generation = _generation_name(connection)
@@ -165,8 +165,12 @@ def _server(connection: Connection) -> list[Check]:
     ]
 
 
-def _pooler(connection: Connection) -> Check:
+def session(connection: Connection) -> Check:
     """Whether the session is really ours: a transaction pooler gives every transaction another backend."""
+    return _guarded("pooler", lambda: [_pooler(connection)])[0]
+
+
+def _pooler(connection: Connection) -> Check:
     message, hint = "", "Give the server's own address and port in --dsn (often 5432 instead of 6432 or 6543)."
     try:
         key = "hashtextextended('crm-migrate/doctor', 0)"

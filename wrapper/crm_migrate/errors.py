@@ -66,6 +66,12 @@ class ConnectionFailed(MigrationError):
     code, exit_code = "CRM-020", Exit.USAGE
 
 
+class MissingPrivilege(MigrationError):
+    """The server refuses this role something that the command needs."""
+
+    code, exit_code = "CRM-021", Exit.USAGE
+
+
 class NoGo(MigrationError):
     """The checks say no. Nothing is wrong with the tool; the data or the mapping needs a decision."""
 

@@ -290,7 +290,8 @@ def sample_keys(connection: Connection, run_id: str, gate: str, code: str) -> tu
 
 def _message(check: GateCheck) -> tuple[str, str]:
     said = f"Not so: {check.sentence}. {check.why[0].upper()}{check.why[1:]}."
-    return said, "crm-migrate explain shows one of these records." if check.severity == "warning" else ""
+    hint = f"Mend these records, or accept them: --accept-warning {check.code} --reason TEXT."
+    return said, hint if check.severity == "warning" else ""
 
 
 def _query(settings: Settings, check: GateCheck) -> str:

@@ -58,11 +58,15 @@ class LockHeld(MigrationError):
             if owner
             else "another crm-migrate"
         )
-        super().__init__(
-            what=f"This database is being worked on by {who}.",
-            state="Nothing was changed by this command.",
-            next="crm-migrate status --watch",
-        )
+        if owner is None or owner.alive:
+            what, next = f"This database is being worked on by {who}.", "crm-migrate status --watch"
+        else:
+            # by hand, or by a run whose process died
+            what = f"The CRM is locked by {who}; that process is gone."
+            next = "crm-migrate unlock opens the CRM" + (
+                "." if owner.run_id is None else " and gives up the run; crm-migrate apply or rollback goes on with it."
+            )
+        super().__init__(what=what, state="Nothing was changed by this command.", next=next)
 
 
 class FenceBlocked(MigrationError):

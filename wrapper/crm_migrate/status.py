@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from crm_migrate.errors import Exit
 from crm_migrate.ledger import Step
 from crm_migrate.reports import plain
 
+RESOURCES = ("cpu_percent", "memory_bytes", "disk_read_bytes", "disk_write_bytes", "disk_free_bytes")
 STATES = {
     "running": "in progress",
     "passed": "dry run passed",
@@ -57,7 +59,13 @@ class Status:
 
     def as_json(self) -> dict[str, Any]:
         """The keys of the status document."""
-        return {key: value for key, value in plain(self).items() if key != "run_id"}
+        # the keys are there before there is anything to say, so that a script need not ask for them
+        shown = dataclasses.replace(
+            self,
+            batches=self.batches or Batches(0, 0, 0, None, None, None),
+            resources=self.resources or dict.fromkeys(RESOURCES),
+        )
+        return {key: value for key, value in plain(shown).items() if key != "run_id"}
 
 
 def read(connection: Connection) -> Status:
@@ -77,7 +85,7 @@ def read(connection: Connection) -> Status:
             None,
             None,
             None,
-            "crm-migrate doctor, then crm-migrate dry-run",
+            "crm-migrate doctor, then crm-migrate dry-run" if owner is None else "crm-migrate unlock",
         )
     alive = bool(
         database.scalar(

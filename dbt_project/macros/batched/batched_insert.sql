@@ -1,4 +1,7 @@
-{#- The statement that loads one range: $1 and $2 are its first and last key. -#}
+{#-
+  The statement that loads one range: $1 and $2 are its first and last key. What stands before the line that
+  batched_upsert_mark() gives is a whole statement too, for a range that has no row in the table yet.
+-#}
 {% macro batched_insert(target_table, sql, columns, carried) %}
     {%- set batch_key = config.require('batch_key') -%}
     {%- set unique_key = config.require('unique_key') -%}
@@ -38,9 +41,14 @@ inner join {{ carried.relation }} as carried
     and carried.{{ adapter.quote(carried.key) }} between $1 and $2
 {%- endif %}
 order by model.{{ adapter.quote(batch_key) }}
+{{ batched_upsert_mark() }}
 on conflict ({{ keys | join(', ') }}) do update
 set {{ assignments | join(', ') }}
 where row({{ present | join(', ') }})::record *<> row({{ incoming | join(', ') }})::record
     {%- endset -%}
     {{- return(statement) -}}
+{% endmacro %}
+
+{% macro batched_upsert_mark() %}
+    {{- return('-- rows that are there already') -}}
 {% endmacro %}

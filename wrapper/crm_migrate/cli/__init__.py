@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from types import FrameType
+from typing import cast
 
 import typer
 
@@ -23,13 +25,35 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _with_documents() -> None:
+    """For scripts: a flag that cannot be understood is a document like any other failure."""
+    from crm_migrate.cli.invocation import usage_document
+
+    # a usage error of click, of which typer may bring a copy of its own
+    usage_error = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(130)
+    except usage_error as error:
+        usage_document(error.format_message(), sys.argv[1:])
+        sys.exit(2)
+
+
 def main() -> None:
     """Entry point of the program."""
     from crm_migrate.cli import checking, housekeeping, migrating  # noqa: F401  # they register their commands
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal or a log that knows few letters shows the others as numbers
+            stream.reconfigure(errors="backslashreplace")
     # a service manager's stop is treated like Ctrl-C: the run ends cleanly and can go on
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        if "--json" in sys.argv:
+            _with_documents()
+        else:
+            app()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from crm_migrate.errors import Exit, Interrupted, MigrationError, UsageError
+from crm_migrate.errors import Exit, Interrupted, MigrationError, MissingPrivilege, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +95,17 @@ class Invocation:
             "database": self.database,
             "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        print(json_module.dumps(head | body, ensure_ascii=False, indent=2, default=str))
+        readable = "utf" in (sys.stdout.encoding or "").lower()
+        print(json_module.dumps(head | body, ensure_ascii=not readable, indent=2, default=str))
+
+
+def usage_document(what: str, arguments: Sequence[str]) -> None:
+    """The document of a command line that cannot be understood."""
+    words = [word for word in arguments if not word.startswith("-")]
+    command = " ".join(words[: 2 if words[:1] == ["backup"] else 1])
+    call = Invocation.__new__(Invocation)
+    call.database = None
+    _show(UsageError(what, next=f"crm-migrate {command} --help"), call, command, json=True)
 
 
 def stdout() -> Console:
@@ -149,12 +159,21 @@ def invocation(
 
 
 def _unexpected(error: Exception, call: Invocation | None) -> MigrationError:
+    import psycopg
+
     from crm_migrate import log
 
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     if call is not None:
         for secret in log.secrets_of(call.settings):
             text = text.replace(secret, "***")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return MissingPrivilege(
+            "This role may not do what the command needs.",
+            why=text,
+            state="What was finished is recorded.",
+            next="Connect as the owner of the CRM's tables; crm-migrate doctor says what is missing.",
+        )
     log.logger.error("unexpected error", exc_info=error)
     return MigrationError(
         "Something unexpected went wrong.",

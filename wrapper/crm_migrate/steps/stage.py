@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crm_migrate import checks, control, database, doctor, ledger, seeds, transform
+import psycopg
+
+from crm_migrate import checks, control, database, doctor, ledger, legacy, seeds, transform
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError, NoGo
 from crm_migrate.ledger import Run, Work
@@ -150,5 +152,21 @@ def record_blockers(
 
 
 def install(connection: Connection, settings: Settings) -> None:
-    """Have the control schema."""
-    control.install(connection, settings)
+    """Have the control schema; what speaks against it is said before anything is written.
+
+    Raises:
+        Unfit: a pooler is in between, or this role may not do what a migration needs.
+        legacy.LegacyError: the database holds no legacy CRM, and the program was never here.
+    """
+    session = doctor.session(connection)
+    if not session.ok:
+        # an advisory lock would stay with a session of the pooler
+        raise Unfit([session])
+    try:
+        if not control.installed(connection):
+            legacy.detect(connection)
+            examine(connection, settings)
+        control.install(connection, settings)
+    except psycopg.errors.InsufficientPrivilege:
+        examine(connection, settings)
+        raise
