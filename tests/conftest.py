@@ -19,6 +19,8 @@ from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from support import fresh_database, make_template
 
+pytest_plugins = ["fault_table"]
+
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 Connection = psycopg.Connection[Any]

@@ -239,7 +239,7 @@ def add(file: Path) -> str:
     return "does not belong"
 
 
-@pytest.mark.fault
+@pytest.mark.fault(number=11)
 @pytest.mark.parametrize("damage", [truncate, flip, remove, add])
 def test_damaged_file_fails_the_restore_test(
     damage: Callable[[Path], str], made: Backup, small: Connection, settings: Settings
@@ -291,7 +291,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.fault
+@pytest.mark.fault(number=10)
 def test_full_disk_leaves_no_backup(small: Connection, make_settings: MakeSettings, tiny_disk: Path) -> None:
     # random text does not compress
     small.execute("insert into public.companies (name) select md5(n::text || 'x') from generate_series(1, 9000) as n")
