@@ -148,7 +148,3 @@ def test_documentation_is_one_file(legacy_2026: Connection, make_settings: MakeS
     begin(legacy_2026, settings)
     written = transform.docs(settings, tmp_path / "out" / "lineage.html")
     assert "int_deals__stages" in written.read_text(encoding="utf-8")
-
-
-def test_project_parses_without_a_database() -> None:
-    assert transform.parse() > 50

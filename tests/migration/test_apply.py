@@ -16,7 +16,7 @@ from crm_migrate import database as db
 from crm_migrate.errors import Exit, MigrationError
 from crm_migrate.observer import Silent
 from crm_migrate.settings import Settings
-from crm_migrate.steps import apply, rollback, unlock, verify
+from crm_migrate.steps import admission, apply, rollback, unlock, verify
 from running import do_it, program, try_it, unlocked
 
 Connection = psycopg.Connection[Any]
@@ -53,7 +53,7 @@ def test_apply_migrates_verifies_and_unlocks(legacy: Connection, mapped: MakeSet
 
 
 def test_apply_needs_a_passed_dry_run(legacy_2026: Connection, mapped: MakeSettings) -> None:
-    with pytest.raises(apply.NoDryRun) as refused:
+    with pytest.raises(admission.NoDryRun) as refused:
         do_it(mapped(legacy_2026))
     assert refused.value.exit_code == Exit.NO_GO
     assert refused.value.next == "crm-migrate dry-run"
@@ -62,7 +62,7 @@ def test_apply_needs_a_passed_dry_run(legacy_2026: Connection, mapped: MakeSetti
 def test_apply_needs_a_recent_dry_run(tried_2026: Connection, mapped: MakeSettings) -> None:
     settings = mapped(tried_2026)
     tried_2026.execute("update crm_migration.runs set finished_at = finished_at - interval '25 hours'")
-    with pytest.raises(apply.NoDryRun, match="hours old"):
+    with pytest.raises(admission.NoDryRun, match="hours old"):
         do_it(settings)
 
 
@@ -86,7 +86,7 @@ def test_what_changed_since_the_dry_run_is_named(
 def test_second_apply_is_refused_and_writes_nothing(migrated_2026: Connection, mapped: MakeSettings) -> None:
     settings = mapped(migrated_2026)
     before = fingerprint.take(migrated_2026)
-    with pytest.raises(apply.AlreadyMigrated):
+    with pytest.raises(admission.AlreadyMigrated):
         do_it(settings)
     assert fingerprint.compare(before, fingerprint.take(migrated_2026)) == []
 

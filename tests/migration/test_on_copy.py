@@ -16,7 +16,7 @@ from crm_migrate.observer import Silent
 from crm_migrate.reports import DryRunReport
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
-from crm_migrate.steps import apply, dry_run, on_copy
+from crm_migrate.steps import admission, apply, dry_run, on_copy
 from running import do_it, try_it, unlocked
 
 Connection = psycopg.Connection[Any]
@@ -80,7 +80,7 @@ def test_no_go_on_the_copy_is_a_no_go_here(legacy_2026: Connection, mapped: Make
     assert report.on_copy is not None
     assert report.on_copy["ok"] is False
     assert databases(legacy_2026) == there
-    with pytest.raises(apply.NoDryRun):
+    with pytest.raises(admission.NoDryRun):
         do_it(settings)
 
 
@@ -132,7 +132,7 @@ def test_a_carried_trigger_is_exercised_on_the_copy_only(legacy_2026: Connection
     legacy_2026.execute(CARRIED.format(body="perform nextval('public.won_calls');"))
     settings = mapped(legacy_2026, triggers={"deal_won": "carry"})
     try_it(settings)
-    with pytest.raises(apply.NoDryRun, match="without a copy") as refused:
+    with pytest.raises(admission.NoDryRun, match="without a copy") as refused:
         do_it(settings)
     assert refused.value.next == "crm-migrate dry-run --on-copy"
     assert unlocked(legacy_2026)
@@ -157,7 +157,7 @@ def test_a_carried_trigger_that_fails_is_a_blocker(legacy_2026: Connection, mapp
     assert "drop" in blocker.hint
     assert any("carried trigger" in reason for reason in report.reasons)
     assert databases(legacy_2026) == there
-    with pytest.raises(apply.NoDryRun):
+    with pytest.raises(admission.NoDryRun):
         do_it(settings)
 
 
@@ -179,7 +179,7 @@ def test_a_migration_that_fails_on_the_copy_speaks_of_the_copy(
     assert not {"rollback", "unlock"} & set(refused.value.next.split())
     assert databases(legacy_2026) == there
     monkeypatch.undo()
-    with pytest.raises(apply.NoDryRun, match="NO-GO"):
+    with pytest.raises(admission.NoDryRun, match="NO-GO"):
         do_it(settings)
 
 

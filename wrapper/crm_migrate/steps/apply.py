@@ -19,21 +19,18 @@ from crm_migrate import (
     database,
     findings,
     gates,
-    inputs,
     ledger,
-    legacy,
     lock,
     verification,
 )
 from crm_migrate.database import Connection
-from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, UsageError, WrongState
+from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, UsageError
 from crm_migrate.ledger import Run, Work
-from crm_migrate.legacy import LegacySchema
 from crm_migrate.observer import Observer
 from crm_migrate.reports import ApplyReport, apply_report
 from crm_migrate.resources import Sampler
 from crm_migrate.settings import Settings
-from crm_migrate.steps import dry_run
+from crm_migrate.steps import admission, dry_run
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
 
@@ -56,18 +53,6 @@ STEPS = (
 
 UNLOCKED = "The CRM is unlocked again and its tables are as they were."
 _GO_ON = "crm-migrate apply goes on; crm-migrate unlock gives up the run and opens the CRM."
-
-
-class NoDryRun(NoGo):
-    """There is no passed dry run of what would be run."""
-
-    code = "CRM-301"
-
-
-class AlreadyMigrated(WrongState):
-    """The migration was done; doing it twice would write nothing."""
-
-    code = "CRM-401"
 
 
 class GateSaysNo(NoGo):
@@ -103,7 +88,7 @@ def run(
     """Migrate the database, or go on with an unfinished migration.
 
     Raises:
-        NoDryRun, inputs.InputsChanged: no passed dry run of exactly this, or it is too old.
+        admission.NoDryRun, inputs.InputsChanged: no passed dry run of exactly this, or it is too old.
         GateSaysNo: the data changed since the dry run; unlocked, nothing changed.
         DeadlinePassed: stopped before the cutover, unlocked.
         VerificationFailed: after the cutover; stays locked.
@@ -111,89 +96,20 @@ def run(
     stages.install(connection, settings)
     lock.claim(connection)
     run = ledger.latest(connection, "apply", states=ledger.UNFINISHED)
-    if run is not None and run.cutover_at is None and _unlocked_meanwhile(connection, run):
+    if run is not None and run.cutover_at is None and admission.unlocked_meanwhile(connection, run):
         # people have worked since: what was built is out of date
         ledger.set_run(connection, run.run_id, state="failed", finished_at="now")
         run = None
     resumed = run is not None
-    run, found = _resume(connection, settings, run) if run is not None else _begin(connection, settings)
+    run, found = (
+        admission.resume(connection, settings, run) if run is not None else admission.begin(connection, settings, STEPS)
+    )
     observer.run_started(run.run_id, run.kind, resumed=resumed)
     stage = Stage(connection, settings, run, found, observer)
     with Sampler(settings, run.run_id), _ways_out(stage):
         _until_cutover(stage, deadline)
         _from_cutover(stage)
     return apply_report(connection, settings, ledger.get(connection, run.run_id))
-
-
-def _begin(connection: Connection, settings: Settings) -> tuple[Run, LegacySchema]:
-    done = ledger.latest(connection, "apply", states=("completed",))
-    if done is not None:
-        raise AlreadyMigrated(
-            f"This database was migrated by run {done.run_id} at {done.cutover_at:%Y-%m-%d %H:%M} UTC.",
-            next="crm-migrate verify, or crm-migrate status for what is still possible.",
-        )
-    found = legacy.detect(connection)
-    taken = inputs.take(connection, settings)
-    tried = ledger.latest(connection, "dry-run", states=("passed",))
-    newest = ledger.latest(connection, "dry-run", states=("passed", "no_go"))
-    if tried is None or newest is None:
-        raise NoDryRun("There is no passed dry run of this database.", next="crm-migrate dry-run")
-    if newest.run_id != tried.run_id:
-        raise NoDryRun(f"The latest dry run, {newest.run_id}, said NO-GO.", next="crm-migrate dry-run")
-    inputs.require_same(tried.inputs, taken, since=f"the dry run {tried.run_id}", next="crm-migrate dry-run")
-    age = database.scalar(
-        connection,
-        "select extract(epoch from clock_timestamp() - finished_at)::float8 / 3600"
-        " from crm_migration.runs where run_id = %s",
-        [tried.run_id],
-    )
-    if age > settings.dry_run_max_age_hours:
-        raise NoDryRun(
-            f"The passed dry run {tried.run_id} is {age:.0f} hours old;"
-            f" {settings.dry_run_max_age_hours:g} are allowed.",
-            next="crm-migrate dry-run",
-        )
-    if "carry" in settings.triggers.values() and not tried.summary.get("on_copy"):
-        raise NoDryRun(
-            "A trigger of the installation is carried over, and that was tried without a copy only.",
-            why="A carried trigger is exercised on a restored copy, where it can do no harm.",
-            next="crm-migrate dry-run --on-copy",
-        )
-    run = ledger.start(
-        connection,
-        settings,
-        "apply",
-        STEPS,
-        generation=found.generation,
-        inputs=taken,
-        accepted=tried.accepted,
-        dry_run_id=tried.run_id,
-    )
-    ledger.set_run(connection, run.run_id, summary={"legacy": found.as_json(), "dry_run": tried.run_id})
-    return ledger.get(connection, run.run_id), found
-
-
-def _resume(connection: Connection, settings: Settings, run: Run) -> tuple[Run, LegacySchema]:
-    if run.cutover_at is None and not cutover.is_done(connection, run.run_id):
-        now = inputs.take(connection, settings)
-        locked = lock.owner(connection) is not None
-        # the fence is part of the schema while the lock is held; it was not when the run started
-        skip = {"schema"} if locked else set()
-        inputs.require_same(
-            {part: value for part, value in run.inputs.items() if part not in skip},
-            {part: value for part, value in now.items() if part not in skip},
-            since=f"run {run.run_id} started",
-            next="Put them back and run crm-migrate apply, or give up this run: crm-migrate unlock.",
-        )
-    return ledger.resume(connection, run), LegacySchema.from_json(run.summary["legacy"])
-
-
-def _unlocked_meanwhile(connection: Connection, run: Run) -> bool:
-    return (
-        ledger.is_done(connection, run.run_id, "lock")
-        and lock.owner(connection) is None
-        and not cutover.is_done(connection, run.run_id)
-    )
 
 
 def _until_cutover(stage: Stage, deadline: datetime | None) -> None:

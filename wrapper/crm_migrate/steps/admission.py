@@ -1,0 +1,107 @@
+"""Whether an apply may start, or go on: a passed dry run of exactly this, and nothing changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crm_migrate import cutover, database, inputs, ledger, legacy, lock
+from crm_migrate.database import Connection
+from crm_migrate.errors import NoGo, WrongState
+from crm_migrate.ledger import Run
+from crm_migrate.legacy import LegacySchema
+from crm_migrate.settings import Settings
+
+
+class NoDryRun(NoGo):
+    """There is no passed dry run of what would be run."""
+
+    code = "CRM-301"
+
+
+class AlreadyMigrated(WrongState):
+    """The migration was done; doing it twice would write nothing."""
+
+    code = "CRM-401"
+
+
+def begin(connection: Connection, settings: Settings, steps: Sequence[str]) -> tuple[Run, LegacySchema]:
+    """Start a run with these steps, when a passed dry run of exactly this allows it.
+
+    Raises:
+        AlreadyMigrated: there is nothing to do.
+        NoDryRun, inputs.InputsChanged: what would be run was not tried, or not lately.
+    """
+    done = ledger.latest(connection, "apply", states=("completed",))
+    if done is not None:
+        raise AlreadyMigrated(
+            f"This database was migrated by run {done.run_id} at {done.cutover_at:%Y-%m-%d %H:%M} UTC.",
+            next="crm-migrate verify, or crm-migrate status for what is still possible.",
+        )
+    found = legacy.detect(connection)
+    taken = inputs.take(connection, settings)
+    tried = ledger.latest(connection, "dry-run", states=("passed",))
+    newest = ledger.latest(connection, "dry-run", states=("passed", "no_go"))
+    if tried is None or newest is None:
+        raise NoDryRun("There is no passed dry run of this database.", next="crm-migrate dry-run")
+    if newest.run_id != tried.run_id:
+        raise NoDryRun(f"The latest dry run, {newest.run_id}, said NO-GO.", next="crm-migrate dry-run")
+    inputs.require_same(tried.inputs, taken, since=f"the dry run {tried.run_id}", next="crm-migrate dry-run")
+    age = database.scalar(
+        connection,
+        "select extract(epoch from clock_timestamp() - finished_at)::float8 / 3600"
+        " from crm_migration.runs where run_id = %s",
+        [tried.run_id],
+    )
+    if age > settings.dry_run_max_age_hours:
+        raise NoDryRun(
+            f"The passed dry run {tried.run_id} is {age:.0f} hours old;"
+            f" {settings.dry_run_max_age_hours:g} are allowed.",
+            next="crm-migrate dry-run",
+        )
+    if "carry" in settings.triggers.values() and not tried.summary.get("on_copy"):
+        raise NoDryRun(
+            "A trigger of the installation is carried over, and that was tried without a copy only.",
+            why="A carried trigger is exercised on a restored copy, where it can do no harm.",
+            next="crm-migrate dry-run --on-copy",
+        )
+    run = ledger.start(
+        connection,
+        settings,
+        "apply",
+        steps,
+        generation=found.generation,
+        inputs=taken,
+        accepted=tried.accepted,
+        dry_run_id=tried.run_id,
+    )
+    ledger.set_run(connection, run.run_id, summary={"legacy": found.as_json(), "dry_run": tried.run_id})
+    return ledger.get(connection, run.run_id), found
+
+
+def resume(connection: Connection, settings: Settings, run: Run) -> tuple[Run, LegacySchema]:
+    """Take up an unfinished run, when nothing that decides its result changed since it started.
+
+    Raises:
+        inputs.InputsChanged: models, mappings, settings or the legacy schema did.
+    """
+    if run.cutover_at is None and not cutover.is_done(connection, run.run_id):
+        now = inputs.take(connection, settings)
+        locked = lock.owner(connection) is not None
+        # the fence is part of the schema while the lock is held; it was not when the run started
+        skip = {"schema"} if locked else set()
+        inputs.require_same(
+            {part: value for part, value in run.inputs.items() if part not in skip},
+            {part: value for part, value in now.items() if part not in skip},
+            since=f"run {run.run_id} started",
+            next="Put them back and run crm-migrate apply, or give up this run: crm-migrate unlock.",
+        )
+    return ledger.resume(connection, run), LegacySchema.from_json(run.summary["legacy"])
+
+
+def unlocked_meanwhile(connection: Connection, run: Run) -> bool:
+    """Whether people may have worked since the run took the lock: what it built is out of date then."""
+    return (
+        ledger.is_done(connection, run.run_id, "lock")
+        and lock.owner(connection) is None
+        and not cutover.is_done(connection, run.run_id)
+    )
