@@ -12,7 +12,7 @@ import pytest
 import yaml
 from psycopg import sql
 
-from crm_migrate import compat, paths
+from crm_migrate import compat, compat_views, paths
 from people import add_company, as_role, one, value
 
 Connection = psycopg.Connection[Any]
@@ -73,10 +73,10 @@ def test_rules_for_namesakes_are_those_of_the_model() -> None:
     model = yaml.safe_load(text)["models"][0]
     carry = model["config"]["carry_from"]
     own = {column["name"] for column in model["columns"]}
-    assert set(carry["known"]) == compat.STOCK
-    assert set(carry["adopt"]) == compat.ADOPTED
-    assert {legacy: name for name, legacy in carry["legacy_names"].items()} == compat.RENAMED
-    assert own - compat.STOCK - compat.ADOPTED == compat.OWN
+    assert set(carry["known"]) == compat_views.STOCK
+    assert set(carry["adopt"]) == compat_views.ADOPTED
+    assert {legacy: name for name, legacy in carry["legacy_names"].items()} == compat_views.RENAMED
+    assert own - compat_views.STOCK - compat_views.ADOPTED == compat_views.OWN
 
 
 def test_every_row_reads_as_it_was(migrated: Connection) -> None:
