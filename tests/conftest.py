@@ -19,7 +19,7 @@ from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from support import fresh_database, make_template
 
-pytest_plugins = ["fault_table"]
+pytest_plugins = ["fault_table", "migrated"]
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
