@@ -34,6 +34,7 @@ PAGES = {
             "backup restore",
             "backup list",
             "docs",
+            "explain",
             "config",
             "demo",
         )

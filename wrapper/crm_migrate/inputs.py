@@ -35,13 +35,18 @@ def take(connection: Connection, settings: Settings) -> dict[str, str]:
 
     return {
         "models": _hash_folder(paths.DBT_PROJECT, left_by_dbt=("target", "logs", "dbt_packages")),
-        "seeds": _hash_folder(settings.seeds_dir),
+        "seeds": of_seeds(settings),
         "checks": _hash_folder(paths.SODA),
         "sql": _hash_folder(paths.SQL),
         "settings": settings.fingerprint,
         "schema": fingerprint.schema_digest(connection),
         "program": __version__,
     }
+
+
+def of_seeds(settings: Settings) -> str:
+    """The fingerprint of the mapping files as they are now."""
+    return _hash_folder(settings.seeds_dir)
 
 
 def require_same(before: Mapping[str, str], now: Mapping[str, str], *, since: str, next: str) -> None:

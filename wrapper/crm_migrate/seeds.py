@@ -57,8 +57,7 @@ def check(connection: Connection, seeds_dir: Path) -> list[SeedProblem]:
     _check_unique(categories, "category")
     _check_way_back(connection, files["stage_way_back.csv"], files["stage_mapping.csv"])
 
-    named = [(roles, _COMPANY), (categories, _PRINCIPAL), (agreements, _PRINCIPAL), (agreements, _DISTRIBUTOR)]
-    companies = _find_companies(connection, named)
+    companies = companies_of(connection, files)
     known_roles = _check_roles(roles, companies)
     # where a line of the roles is wrong, its company would seem to lack its role as well
     if not roles.problems:
@@ -70,6 +69,21 @@ def check(connection: Connection, seeds_dir: Path) -> list[SeedProblem]:
     order = list(FILES)
     problems = (problem for seed in files.values() for problem in seed.problems)
     return sorted(problems, key=lambda problem: (order.index(problem.file), problem.line or 0))
+
+
+def companies_of(connection: Connection, files: Mapping[str, SeedFile]) -> Companies:
+    """Which company each line names, by the line and the first of the columns that may name it.
+
+    A line that names none or several is left out and becomes a problem of its file.
+    """
+    agreements = files["principal_distributor_agreements.csv"]
+    named = [
+        (files["company_roles.csv"], _COMPANY),
+        (files["category_principals.csv"], _PRINCIPAL),
+        (agreements, _PRINCIPAL),
+        (agreements, _DISTRIBUTOR),
+    ]
+    return _find_companies(connection, named)
 
 
 def fingerprint(seeds_dir: Path) -> str:

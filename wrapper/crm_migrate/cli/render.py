@@ -42,6 +42,11 @@ def _unicode() -> bool:
     return "utf" in (stdout().encoding or "").lower()
 
 
+def severity(name: str) -> str:
+    """The style of a severity."""
+    return _STYLE.get(name, "")
+
+
 def size(count: float | None) -> str:
     """Bytes for people."""
     if count is None:
