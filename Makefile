@@ -12,7 +12,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults bench check format check-format check-lint check-types check-sql check-dbt lock clean
+.PHONY: help setup browser demo test faults bench check format check-format check-lint check-types check-sql check-dbt lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -20,10 +20,13 @@ help: ## list the targets
 setup: ## install exactly requirements.lock and this project into .venv
 	@sh .ci/setup
 
+browser: setup ## see to the Chromium and the accessibility check of the web tests
+	@sh .ci/browser
+
 demo: setup ## migrate a made-up CRM in a private PostgreSQL and show what changed
 	@$(BIN)/crm-migrate demo $(ARGS)
 
-test: setup ## all tests
+test: setup browser ## all tests
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 faults: setup ## break something on purpose, everywhere: about an hour

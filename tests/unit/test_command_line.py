@@ -26,6 +26,7 @@ COMMANDS = (
     "docs",
     "config",
     "demo",
+    "serve",
 )
 
 

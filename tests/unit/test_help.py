@@ -37,6 +37,7 @@ PAGES = {
             "explain",
             "config",
             "demo",
+            "serve",
         )
     },
 }

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from crm_migrate.verification import Verification
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("crm_migrate", "templates"),
+def environment(folder: str = "templates") -> Environment:
+    """Templates of a folder of this package: everything is escaped, a missing value is an error."""
+    made = Environment(
+        loader=PackageLoader("crm_migrate", folder),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["thousands"] = lambda value: f"{value:,}"
-    environment.filters["seconds"] = lambda value: "–" if value is None else f"{value:,.1f} s"
-    environment.filters["size"] = _size
-    return environment
+    made.filters["thousands"] = lambda value: f"{value:,}"
+    made.filters["seconds"] = lambda value: "–" if value is None else f"{value:,.1f} s"
+    made.filters["size"] = _size
+    return made
 
 
 def _size(count: float | None) -> str:
@@ -72,7 +73,7 @@ def write_verification(result: Verification, target: Path) -> Path:
 
 
 def _write(template: str, target: Path, **values: Any) -> Path:
-    text = _environment().get_template(template).render(generated_at=datetime.now(UTC), **values)
+    text = environment().get_template(template).render(generated_at=datetime.now(UTC), **values)
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     # a report holds keys and samples of customers' data

@@ -87,13 +87,7 @@ def read(connection: Connection) -> Status:
             None,
             "crm-migrate doctor, then crm-migrate dry-run" if owner is None else "crm-migrate unlock",
         )
-    alive = bool(
-        database.scalar(
-            connection,
-            "select exists (select from pg_catalog.pg_stat_activity where datname = current_database()"
-            " and application_name = 'crm-migrate resources')",
-        )
-    )
+    alive = is_at_work(connection)
     state = run.state if run.state != "running" or alive else "stopped"
     return Status(
         run_id=run.run_id,
@@ -108,6 +102,17 @@ def read(connection: Connection) -> Status:
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
         next_command=_next(run.kind, state, locked=owner is not None, cut_over=run.cutover_at is not None),
+    )
+
+
+def is_at_work(connection: Connection) -> bool:
+    """Whether a process is at work on a run: the one that samples the machine's load beside it."""
+    return bool(
+        database.scalar(
+            connection,
+            "select exists (select from pg_catalog.pg_stat_activity where datname = current_database()"
+            " and application_name = 'crm-migrate resources')",
+        )
     )
 
 

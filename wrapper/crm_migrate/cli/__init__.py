@@ -42,7 +42,8 @@ def _with_documents() -> None:
 
 def main() -> None:
     """Entry point of the program."""
-    from crm_migrate.cli import checking, explaining, housekeeping, migrating  # noqa: F401  # they register their commands
+    # they register their commands
+    from crm_migrate.cli import checking, explaining, housekeeping, migrating, serving  # noqa: F401
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

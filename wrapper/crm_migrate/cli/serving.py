@@ -1,0 +1,43 @@
+"""The command that serves the web pages."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from crm_migrate.cli import app
+from crm_migrate.cli.invocation import invocation
+from crm_migrate.cli.options import Config, Debug, Dsn, Json
+
+
+@app.command()
+def serve(
+    dsn: Dsn = None,
+    config: Config = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Serve the status page for everybody, and reports and review console behind a token. Writes sign-offs only.
+
+    Example: crm-migrate serve --port 8080
+    """
+    with invocation("serve", dsn=dsn, config=config, json=json, debug=debug) as call:
+        from crm_migrate import log
+        from crm_migrate.web import server
+
+        def ready(address: server.Address) -> None:
+            if json:
+                call.document({"url": address.url, "review_url": address.review})
+            else:
+                print(f"Status page     {address.url}\nReview console  {address.review}")
+                print("The second address lets in whoever has it. Ctrl-C ends both.", file=sys.stderr)
+            if address.public:
+                print("Others can reach this address: put a proxy with TLS in front of it.", file=sys.stderr)
+            sys.stdout.flush()
+
+        log.open_log(call.settings, "serve")
+        server.serve(call.settings, host=host, port=port, ready=ready)

@@ -1,0 +1,85 @@
+"""The application that `crm-migrate serve` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from crm_migrate import __version__
+from crm_migrate.settings import Settings
+from crm_migrate.web import pages, status_routes
+from crm_migrate.web.poller import Poller
+from crm_migrate.web.shield import ClosedWhileLocked, SecurityHeaders
+
+# what is answered while the CRM is closed: the status in all its forms, and what wants the token
+_ALWAYS = ("/api/", "/static/", "/review", "/reports")
+_ALWAYS_EXACTLY = frozenset({"/", "/status", "/events", "/openapi.json"})
+
+
+def create(settings: Settings, *, token: str, interval: float = 1.0) -> FastAPI:
+    """The application; reads the status once, so that it has something to show from the first request on.
+
+    Args:
+        token: opens reports and review console.
+        interval: seconds between two looks at the database.
+
+    Raises:
+        ConnectionFailed: the database does not answer.
+    """
+    del token
+    poller = Poller(settings, interval=interval)
+    poller.look()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(poller.run())
+        yield
+        await poller.stop()
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+
+    app = FastAPI(
+        title="crm-migrate",
+        description="How far the move of the CRM to its new version is.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(ClosedWhileLocked, refuse=lambda scope: _closed(poller, scope))
+    app.add_middleware(SecurityHeaders)
+    app.mount("/static", StaticFiles(directory=pages.STATIC))
+    app.include_router(status_routes.routes(poller))
+    app.add_exception_handler(HTTPException, _failed)
+    return app
+
+
+def _closed(poller: Poller, scope: Scope) -> Response | None:
+    """The answer to a request for the application itself while nobody can work; None when it goes through."""
+    path = scope["path"]
+    if path in _ALWAYS_EXACTLY or path.startswith(_ALWAYS) or not poller.reading.status.closed:
+        return None
+    status = poller.status
+    headers = {"Retry-After": str(min(3600, max(30, status.eta_seconds or 60)))}
+    if "text/html" in Request(scope).headers.get("accept", ""):
+        return pages.page("status.html", code=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers, status=status)
+    said = {"code": "PT503", "message": f"{status.headline}. {status.message}"}
+    return JSONResponse(said, status_code=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
+    code = HTTPStatus(error.status_code)
+    if "text/html" in request.headers.get("accept", ""):
+        return pages.page("failed.html", code=code, code_name=code.phrase, number=int(code))
+    return JSONResponse({"message": code.phrase}, status_code=code, headers=error.headers)

@@ -1,0 +1,39 @@
+"""The templates of the web pages, and where their files are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from crm_migrate.report_html import environment
+from crm_migrate.web import wording
+
+STATIC = Path(__file__).parent / "static"
+
+
+def _templates() -> Environment:
+    made = environment("web/templates")
+    made.filters["utc"] = _utc
+    made.filters["duration"] = wording.duration
+    return made
+
+
+def _utc(moment: datetime, seconds: bool = False) -> str:
+    return f"{moment.day} {moment:%b %Y, %H:%M:%S} UTC" if seconds else f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+_TEMPLATES = _templates()
+
+
+def text(template: str, **values: Any) -> str:
+    """The text of a template, everything in it escaped."""
+    return _TEMPLATES.get_template(template).render(**values)
+
+
+def page(template: str, *, code: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
+    """A page as an answer."""
+    return HTMLResponse(text(template, **values), status_code=code, headers=headers)
