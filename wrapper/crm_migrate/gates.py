@@ -289,7 +289,9 @@ def sample_keys(connection: Connection, run_id: str, gate: str, code: str) -> tu
 
 
 def _message(check: GateCheck) -> tuple[str, str]:
-    said = f"Not so: {check.sentence}. {check.why[0].upper()}{check.why[1:]}."
+    # a reason may start with the name of a column
+    why = check.why if "_" in check.why.split()[0] else check.why[0].upper() + check.why[1:]
+    said = f"Expected: {check.sentence}. {why}."
     hint = f"Mend these records, or accept them: --accept-warning {check.code} --reason TEXT."
     return said, hint if check.severity == "warning" else ""
 
