@@ -83,8 +83,7 @@ begin
 end
 $$;
 
--- Access to the CRM's objects as it is now: grants (of relations and columns), the state of each trigger, and the login roles
--- through which an application writes.
+-- Access to the CRM's objects as it is now: grants (of relations and columns) and the state of each trigger.
 create or replace function crm_migration.capture_access(crm_schema text default 'public') returns jsonb
 language sql
 stable
@@ -125,29 +124,10 @@ as $$
         where pg_class.relnamespace = crm_schema::regnamespace
             and not pg_trigger.tgisinternal
             and pg_trigger.tgname <> 'crm_migrate_fence'
-    ),
-    writers as (
-        select distinct grantee as name
-        from grants
-        where not is_public and kind in ('r', 'p', 'v') and privilege in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
-    ),
-    logins as (
-        select pg_roles.rolname::text as name, pg_roles.rolcanlogin as can_login, pg_roles.rolconnlimit as connection_limit
-        from pg_catalog.pg_roles
-        where pg_roles.rolcanlogin
-            and not pg_roles.rolsuper
-            and not pg_roles.rolreplication
-            and pg_roles.rolname not in (current_user, session_user)
-            and not exists (select from relations where relations.relowner = pg_roles.oid)
-            and exists (
-                select from writers
-                where pg_catalog.pg_has_role(pg_roles.oid, writers.name::regrole::oid, 'member')
-            )
     )
     select jsonb_build_object(
         'grants', coalesce((select jsonb_agg(to_jsonb(grants) order by to_jsonb(grants)) from grants), '[]'),
-        'triggers', coalesce((select jsonb_agg(to_jsonb(triggers) order by to_jsonb(triggers)) from triggers), '[]'),
-        'logins', coalesce((select jsonb_agg(to_jsonb(logins) order by to_jsonb(logins)) from logins), '[]')
+        'triggers', coalesce((select jsonb_agg(to_jsonb(triggers) order by to_jsonb(triggers)) from triggers), '[]')
     )
 $$;
 

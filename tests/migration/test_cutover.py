@@ -347,3 +347,16 @@ def test_killed_cutover_happened_whole_or_not_at_all(point: str, modern: Install
     phases = modern.execute("select phase, rows from crm_migration.migration_history order by phase")
     assert [phase for phase, _ in phases] == ["1.1", "1.2", "1.3", "1.4", "1.5"]
     assert phases[0][1] == 150
+
+
+def test_unmapped_stage_written_later_is_what_the_setting_says(stock: Installation) -> None:  # noqa: F811
+    stock.settings = dataclasses.replace(stock.settings, fallback_stage="nurturing")
+    stock.cut_over()
+    key = stock.value("insert into public.deals (name, stage, \"index\") values ('late', 'on ice', 0) returning id")
+    written = stock.execute("select stage::text, legacy_stage from public.opportunities where id = %s", key)
+    assert written == [("nurturing", "on ice")]
+    # what the mapping knows is not the fallback's, and a word may become unknown later
+    stock.execute("update public.deals set stage = 'won' where id = %s", key)
+    assert stock.value("select stage::text from public.opportunities where id = %s", key) == "closed_won"
+    stock.execute("update public.deals set stage = 'thawing' where id = %s", key)
+    assert stock.value("select stage::text from public.opportunities where id = %s", key) == "nurturing"

@@ -1,7 +1,8 @@
-"""From one end to the other as a role that owns the tables and is no superuser, like the `postgres` of a host."""
+"""From one end to the other as a role without superuser, which has what docs/privileges.md gives it and no more."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,74 +11,54 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from crm_migrate import access, control, doctor, fingerprint
+from crm_migrate import access, backup, control, doctor, fingerprint, paths
 from crm_migrate import database as db
 from crm_migrate.observer import Silent
+from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
-from crm_migrate.steps import apply, dry_run, rollback, verify
+from crm_migrate.steps import apply, dry_run, on_copy, rollback, verify
+from owners import ROLE, STATEMENTS, documented
 from people import as_role
+from support import fresh_database, make_template
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
 
-OWNER = "crm_host_owner"
-
 
 @pytest.fixture
-def hosted(legacy_2026: Connection) -> Iterator[Connection]:
-    """A CRM whose schema belongs to a role without superuser; the application's login role belongs to the host."""
-    owner = sql.Identifier(OWNER)
-    name = sql.Identifier(legacy_2026.info.dbname)
-    legacy_2026.execute(sql.SQL("create role {} login createdb createrole").format(owner))
-    legacy_2026.execute(sql.SQL("grant create on database {} to {}").format(name, owner))
-    legacy_2026.execute(sql.SQL("grant anon, authenticated, service_role to {}").format(owner))
-    # as a host does it: schema and all that is in it belong to the role, `auth` and `extensions` do not
-    legacy_2026.execute(sql.SQL("alter schema public owner to {}").format(owner))
-    for kind, identity in legacy_2026.execute(
-        """
-        select case relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end, pg_class.oid::regclass::text
-        from pg_catalog.pg_class
-        where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'S')
-            and not (relkind = 'S' and exists (
-                select from pg_catalog.pg_depend where objid = pg_class.oid and deptype in ('a', 'i')
-            ))
-        union all
-        select 'routine', oid::regprocedure::text from pg_catalog.pg_proc where pronamespace = 'public'::regnamespace
-        """
-    ).fetchall():
-        legacy_2026.execute(f"alter {kind} {identity} owner to {OWNER}")
-    legacy_2026.execute(sql.SQL("grant usage on schema auth, extensions to {}").format(owner))
-    legacy_2026.execute(sql.SQL("grant select, references on auth.users to {}").format(owner))
-    try:
-        yield legacy_2026
-    finally:
-        legacy_2026.execute(sql.SQL("reassign owned by {} to postgres").format(owner))
-        legacy_2026.execute(sql.SQL("drop owned by {}").format(owner))
-        legacy_2026.execute(sql.SQL("drop role {}").format(owner))
+def legacy_2025_on_15(postgres15: EmbeddedServer) -> Iterator[Connection]:
+    """A legacy CRM of generation 2025 on PostgreSQL 15."""
+    template = make_template(postgres15, "2025", name="unprivileged_2025")
+    with fresh_database(postgres15, template=template) as connection:
+        yield connection
 
 
-def test_there_and_back_without_superuser(hosted: Connection, mapped: MakeSettings) -> None:
-    mapped(hosted)
-    settings = mapped(hosted, dsn=make_conninfo(hosted.info.dsn, user=OWNER))
+def as_migrator(mapped: MakeSettings, connection: Connection) -> Settings:
+    mapped(connection)  # the mapping files are written by somebody who may read the generator's tables
+    return mapped(connection, dsn=make_conninfo(connection.info.dsn, user=ROLE))
+
+
+def there_and_back(admin: Connection, settings: Settings, layers: tuple[str, ...], *, copy: bool) -> None:
     with db.connect(settings) as own:
         assert own.execute("select rolsuper from pg_roles where rolname = current_user").fetchone() == (False,)
         found = doctor.examine(own, settings)
         assert found.ok, [check for check in found.checks if not check.ok]
-        assert found.layers == ("fence", "grants", "owner")
+        assert found.layers == layers
         control.install(own, settings)
         before, allowed = fingerprint.take(own), access.capture(own)
 
+    step = on_copy.run if copy else dry_run.run
     with db.connect(settings) as own:
-        report = dry_run.run(own, settings, Silent(), accepted={})
+        report = step(own, settings, Silent(), accepted={})
     assert report.verdict == "GO", (report.reasons, report.findings)
     with db.connect(settings) as own:
         apply.run(own, settings, Silent())
     with db.connect(settings) as own:
         assert verify.run(own, settings).ok
 
-    with as_role(hosted):
-        hosted.execute("update public.opportunities set stage = 'closed_won' where id = 1")
-        hosted.execute("update public.deals set stage = 'lost' where id = 2")
+    with as_role(admin):
+        admin.execute("update public.opportunities set stage = 'closed_won' where id = 1")
+        admin.execute("update public.deals set stage = 'lost' where id = 2")
     with db.connect(settings) as own:
         done = rollback.run(own, settings, Silent(), keep_changes=True)
     assert done.differences == []
@@ -86,3 +67,62 @@ def test_there_and_back_without_superuser(hosted: Connection, mapped: MakeSettin
         assert access.capture(own) == allowed
         after = fingerprint.take(own, content=False)
     assert fingerprint.compare(fingerprint.Fingerprint(before.schema, {}, {}), after) == []
+
+
+def test_as_the_owner_on_the_newest_server(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    with documented(legacy_2026, "owner"):
+        settings = as_migrator(mapped, legacy_2026)
+        there_and_back(legacy_2026, settings, ("fence", "grants", "owner"), copy=False)
+
+
+def test_as_a_member_of_the_owner_on_the_oldest_server(legacy_2025_on_15: Connection, mapped: MakeSettings) -> None:
+    with documented(legacy_2025_on_15, "member", "logins"):
+        settings = as_migrator(mapped, legacy_2025_on_15)
+        there_and_back(legacy_2025_on_15, settings, ("fence", "grants", "logins", "sessions", "owner"), copy=True)
+
+
+@pytest.mark.parametrize("createdb", [True, False], ids=["scratch database", "private server"])
+def test_backup_and_its_restore_test(legacy_2026: Connection, mapped: MakeSettings, createdb: bool) -> None:
+    with documented(legacy_2026, "owner"):
+        if createdb:
+            legacy_2026.execute(sql.SQL("alter role {} createdb").format(sql.Identifier(ROLE)))
+        settings = as_migrator(mapped, legacy_2026)
+        with db.connect(settings) as own:
+            made = backup.create(own, settings, run_id="r", folder=settings.backup_dir)
+            tested = backup.restore_test(own, settings, made)
+        assert tested.ok
+        assert tested.place == ("database crm_scratch_r" if createdb else "private server")
+        assert tested.rows == sum(table.rows for table in made.tables.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    ("taken", "check"),
+    [
+        ("revoke create on schema public from crm_migrator", "create_schema"),
+        ("alter table public.tags owner to postgres", "ownership"),
+        ("grant service_role to crm_migrator; alter table public.tags owner to service_role", "owner_may_create"),
+        ("alter table public.tags owner to postgres", "lock_layers"),
+        ("alter table public.deals force row level security", "visibility"),
+    ],
+)
+def test_doctor_misses_what_the_document_gives(
+    legacy_2026: Connection, mapped: MakeSettings, taken: str, check: str
+) -> None:
+    with documented(legacy_2026, "owner"):
+        settings = as_migrator(mapped, legacy_2026)
+        legacy_2026.execute(taken)
+        with db.connect(settings) as own:
+            missing = {found.id for found in doctor.examine(own, settings).checks if not found.ok}
+    assert check in missing
+
+
+def test_document_names_the_doctor_s_checks_and_the_lock_s_layers(
+    legacy_2026: Connection, mapped: MakeSettings
+) -> None:
+    text = (paths.PROJECT / "docs/privileges.md").read_text(encoding="utf-8")
+    found = doctor.examine(legacy_2026, mapped(legacy_2026))
+    assert set(found.layers) <= set(re.findall(r"^\| `(\w+)` \|", text, re.M))
+    for check in ("create_schema", "ownership", "lock_layers", "visibility", "scratch_database"):
+        assert f"`{check}`" in text
+        assert check in {item.id for item in found.checks}
+    assert set(STATEMENTS) == {"role", "owner", "member", "logins"}

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crm_migrate import access, control, database, lock
+from crm_migrate import access, control, database, doctor, lock
 from crm_migrate.settings import Settings
+from owners import ROLE, documented
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
@@ -140,3 +141,43 @@ def test_unlock_twice_is_harmless(legacy_2026: Connection, make_settings: MakeSe
     locked(legacy_2026, settings)
     assert lock.release(legacy_2026, settings)
     assert not lock.release(legacy_2026, settings)
+
+
+def test_doctor_names_the_layers_that_the_lock_holds(legacy_2026: Connection, make_settings: MakeSettings) -> None:
+    settings = make_settings(legacy_2026)
+    assert_announced(legacy_2026, settings, ("fence", "grants", "logins", "sessions", "owner"))
+    assert_announced(
+        legacy_2026, make_settings(legacy_2026, shut_out_logins=False), ("fence", "grants", "sessions", "owner")
+    )
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["every login role", "one login role beyond reach"])
+def test_doctor_looks_at_every_login_role_of_the_application(
+    legacy_2026: Connection, make_settings: MakeSettings, reachable: bool
+) -> None:
+    # `authenticator` is not the only one that writes: an import job logs in by itself
+    legacy_2026.execute("create role nightly_import login in role authenticated")
+    try:
+        with documented(legacy_2026, "owner", "logins"):
+            if reachable:
+                legacy_2026.execute("grant nightly_import to crm_migrator with admin option")
+            else:
+                legacy_2026.execute("revoke pg_signal_backend from crm_migrator")
+            dsn = psycopg.conninfo.make_conninfo(legacy_2026.info.dsn, user=ROLE)
+            settings = make_settings(legacy_2026, dsn=dsn)
+            layers = ("fence", "grants", "logins", "sessions", "owner") if reachable else ("fence", "grants", "owner")
+            with database.connect(settings) as connection:
+                assert_announced(connection, settings, layers)
+    finally:
+        legacy_2026.execute("drop role nightly_import")
+
+
+def assert_announced(connection: Connection, settings: Settings, layers: tuple[str, ...]) -> None:
+    """What the doctor says before the control schema is there, and what the lock holds then; also when taken over."""
+    assert doctor.examine(connection, settings).layers == layers
+    for _ in range(2):
+        locked(connection, settings)
+        owner = lock.owner(connection)
+        assert owner is not None
+        assert owner.layers == layers
+    lock.release(connection, settings)

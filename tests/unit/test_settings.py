@@ -38,6 +38,7 @@ def test_dsn_flag_beats_database_url() -> None:
         ("batch_sise = 1", "batch_sise"),
         ("batch_size = 'many'", "batch_size"),
         ("batch_size = true", "batch_size"),
+        ('fallback_stage = "won\'; drop table deals; --"', "fallback_stage"),
         ("rename = 'activities'", "rename"),
         ("batch_size = ", "own.toml"),
     ],

@@ -8,11 +8,12 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database
+from crm_migrate import database, paths
 from crm_migrate.database import Connection
 
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 _SEQUENCE = "S"
+_QUERIES = paths.SQL / "lock"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ class LoginRole:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What this session may do to keep a login role out."""
+
+    shut_out: bool
+    end_sessions: bool
+
+
+@dataclass(frozen=True)
 class AccessState:
     """Grants, trigger states and login roles at one moment."""
 
@@ -88,7 +97,21 @@ class AccessState:
 
 def capture(connection: Connection) -> AccessState:
     """The state as it is now; needs the control schema."""
-    return AccessState.from_json(database.scalar(connection, "select crm_migration.capture_access()"))
+    document = database.scalar(connection, "select crm_migration.capture_access()")
+    return AccessState.from_json(document | {"logins": [asdict(login) for login in login_roles(connection)]})
+
+
+def login_roles(connection: Connection) -> tuple[LoginRole, ...]:
+    """The roles through which an application connects and may write, by name; needs no control schema."""
+    found = connection.execute((_QUERIES / "login_roles.sql").read_bytes()).fetchall()
+    return tuple(LoginRole(*row) for row in found)
+
+
+def reach(connection: Connection, roles: Iterable[LoginRole]) -> dict[str, Reach]:
+    """How far this session reaches, for each of the roles that is still there."""
+    names = [role.name for role in roles]
+    found = connection.execute((_QUERIES / "reach.sql").read_bytes(), {"names": names}).fetchall()
+    return {name: Reach(shut_out, end_sessions) for name, shut_out, end_sessions in found}
 
 
 def revoke_writes(connection: Connection, state: AccessState) -> int:

@@ -248,6 +248,7 @@ class _Transaction:
             publish.rename_notes(connection, name(preflight.NOTES, preflight.NOTES), self.locked)
         with self._essential("classifying the companies"):
             publish.classify_companies(connection, self.run_id)
+        connection.execute("select set_config('crm_migrate.fallback_stage', %s, true)", [settings.fallback_stage])
         for stage in ("stage_1", "stage_1_5"):
             with self._essential(f"the SQL of {stage}"):
                 database.run_sql_folder(connection, f"cutover/{stage}", rename=settings.rename)

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from crm_migrate import database, machine, privileges
+from crm_migrate import access, database, lock, machine, privileges
 from crm_migrate.checks import Check
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError
@@ -64,7 +64,7 @@ def examine(connection: Connection, settings: Settings) -> Examination:
         if generation is not None:
             checks += _guarded("visibility", lambda: [privileges.visibility(connection)])
             checks += _guarded("privileges", lambda: privileges.examine(connection))
-            layers = privileges.lock_layers(connection)
+            layers = lock.layers(connection, settings, access.login_roles(connection))
             checks.append(privileges.lock_check(layers))
             checks += _guarded("dependants", lambda: _dependants(connection, settings))
         checks += _guarded("activity", lambda: _activity(connection))

@@ -1,10 +1,11 @@
 """The maintenance lock: nobody writes while it is held, and what it changed is undone exactly.
 
-Four layers, from the one that every role may use to those that need privileges:
+The layers, from the one that every role may use to those that need privileges:
 
 - `fence`: a statement trigger on every table refuses writes, whoever asks;
 - `grants`: write privileges are taken from everybody but the owners;
-- `logins`: the application's login roles cannot connect, and their sessions are ended;
+- `logins`: none of the application's login roles can connect;
+- `sessions`: their sessions are ended;
 - `owner`: an advisory lock of this session says who holds it. It dies with its connection, the stored state stays.
 """
 
@@ -14,7 +15,7 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +24,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from crm_migrate import access, database, fault_points
-from crm_migrate.access import AccessState
+from crm_migrate.access import AccessState, LoginRole
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError, WrongState
 from crm_migrate.settings import Settings
@@ -151,16 +152,15 @@ def acquire(connection: Connection, settings: Settings, *, run_id: str | None = 
         )
     fault_points.reached("lock.state-stored")
     try:
-        layers = ["owner", *_shut_out(connection, before, logins=settings.shut_out_logins)]
+        held = layers(connection, settings, before.logins)
+        _shut_out(connection, settings, before)
         fault_points.reached("lock.logins-shut")
         _with_patience(connection, settings, lambda: _fence(connection, before))
     except MigrationError:
         release(connection, settings)
         raise
     fault_points.reached("lock.fenced")
-    connection.execute(
-        "update crm_migration.lock set phase = 'held', layers = %s", [Jsonb([*layers, "fence", "grants"])]
-    )
+    connection.execute("update crm_migration.lock set phase = 'held', layers = %s", [Jsonb(held)])
     return before
 
 
@@ -182,9 +182,10 @@ def release(connection: Connection, settings: Settings) -> bool:
 
     _with_patience(connection, settings, undo)
     fault_points.reached("unlock.fence-down")
+    reach = access.reach(connection, before.logins)
     with connection.transaction():
         for login in before.logins:
-            if settings.shut_out_logins and _may_alter(connection, login.name):
+            if settings.shut_out_logins and login.name in reach and reach[login.name].shut_out:
                 connection.execute(
                     sql.SQL("alter role {} login connection limit {}").format(
                         sql.Identifier(login.name), sql.Literal(login.connection_limit)
@@ -211,52 +212,52 @@ def operator_name() -> str:
         return f"uid {os.getuid()}"
 
 
-def login_layer(connection: Connection, state: AccessState) -> tuple[str, ...]:
-    """The application's login roles that this connection may shut out."""
-    return tuple(login.name for login in state.logins if _may_alter(connection, login.name))
+def layers(connection: Connection, settings: Settings, logins: Sequence[LoginRole]) -> tuple[str, ...]:
+    """The layers that this session can put up; one that would let some application through is not among them.
+
+    Args:
+        logins: the application's login roles, as they were before the lock.
+    """
+    reach = access.reach(connection, logins).values()
+    possible = ["fence", "grants"] if _owns_every_table(connection) else []
+    if reach and settings.shut_out_logins and all(one.shut_out for one in reach):
+        possible.append("logins")
+    if reach and all(one.end_sessions for one in reach):
+        possible.append("sessions")
+    return (*possible, "owner")
 
 
-def _may_alter(connection: Connection, role: str) -> bool:
-    # CREATEROLE alone is enough up to 15; since 16 it needs ADMIN OPTION on the role
-    return bool(
-        database.scalar(
-            connection,
-            """
-            select me.rolsuper or (
-                me.rolcreaterole and (
-                    current_setting('server_version_num')::int < 160000
-                    or exists (
-                        select from pg_catalog.pg_auth_members
-                        where pg_auth_members.roleid = them.oid and pg_auth_members.admin_option
-                            and pg_catalog.pg_has_role(me.oid, pg_auth_members.member, 'usage')
-                    )
+def _owns_every_table(connection: Connection) -> bool:
+    return not database.scalar(
+        connection,
+        """
+        select exists (
+            select from pg_catalog.pg_class
+            where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+                and not pg_catalog.pg_has_role(current_user, relowner, 'usage')
+                and not exists (
+                    select from pg_catalog.pg_depend
+                    where classid = 'pg_catalog.pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
                 )
-            )
-            from pg_catalog.pg_roles as me, pg_catalog.pg_roles as them
-            where me.rolname = current_user and them.rolname = %s
-            """,
-            [role],
         )
+        """,
     )
 
 
-def _shut_out(connection: Connection, before: AccessState, *, logins: bool) -> list[str]:
-    shut = login_layer(connection, before) if logins else ()
-    for role in shut:
-        connection.execute(sql.SQL("alter role {} nologin").format(sql.Identifier(role)))
-    names = [login.name for login in before.logins]
-    try:
-        connection.execute(
-            """
-            select pg_catalog.pg_terminate_backend(pid, 5000)
-            from pg_catalog.pg_stat_activity
-            where datname = current_database() and usename = any(%s) and pid <> pg_backend_pid()
-            """,
-            [names],
-        )
-    except psycopg.errors.InsufficientPrivilege:
-        return ["logins"] if shut else []
-    return ["logins", "sessions"] if shut else ["sessions"]
+def _shut_out(connection: Connection, settings: Settings, before: AccessState) -> None:
+    """Whoever can be kept out is, also where some login role cannot: the fence stops the others."""
+    reach = access.reach(connection, before.logins)
+    for name in sorted(reach):
+        if settings.shut_out_logins and reach[name].shut_out:
+            connection.execute(sql.SQL("alter role {} nologin").format(sql.Identifier(name)))
+    connection.execute(
+        """
+        select pg_catalog.pg_terminate_backend(pid, 5000)
+        from pg_catalog.pg_stat_activity
+        where datname = current_database() and usename = any(%s) and pid <> pg_backend_pid()
+        """,
+        [[name for name, one in reach.items() if one.end_sessions]],
+    )
 
 
 def _fence(connection: Connection, before: AccessState) -> None:

@@ -30,6 +30,18 @@ def examine(connection: Connection) -> list[Check]:
             """
         )
     ]
+    confined = [
+        str(row[0])
+        for row in connection.execute(
+            """
+            select distinct relowner::regrole::text
+            from pg_catalog.pg_class
+            where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')
+                and not pg_catalog.has_schema_privilege(relowner, 'public', 'create')
+            order by 1
+            """
+        )
+    ]
     role = database.rows(
         connection,
         """
@@ -57,6 +69,14 @@ def examine(connection: Connection) -> list[Check]:
             f"{role['name']} may not create schemas in this database, or tables in public.",
             f"GRANT CREATE ON DATABASE … TO {role['name']}; GRANT CREATE ON SCHEMA public TO {role['name']};",
         ),
+        # a table is given only to a role that could have made it
+        Check.of(
+            "owner_may_create",
+            not confined,
+            "The new tables can be given to the owner of the old ones.",
+            f"The owner of the CRM's tables may not create tables in public: {', '.join(confined)}.",
+            " ".join(f"GRANT CREATE ON SCHEMA public TO {name};" for name in confined),
+        ),
         Check.of(
             "scratch_database",
             role["may_create_database"],
@@ -66,59 +86,6 @@ def examine(connection: Connection) -> list[Check]:
             severity="info",
         ),
     ]
-
-
-def lock_layers(connection: Connection) -> tuple[str, ...]:
-    """The layers of the maintenance lock that this role can put up."""
-    owns_all = not database.scalar(
-        connection,
-        """
-        select exists (
-            select from pg_catalog.pg_class
-            where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
-                and not pg_catalog.pg_has_role(current_user, relowner, 'usage')
-                and not exists (
-                    select from pg_catalog.pg_depend
-                    where classid = 'pg_catalog.pg_class'::regclass and objid = pg_class.oid and deptype = 'e'
-                )
-        )
-        """,
-    )
-    me = database.rows(
-        connection,
-        """
-        select
-            me.rolsuper or pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'usage') as ends_sessions,
-            logins.total,
-            logins.alterable
-        from pg_catalog.pg_roles as me
-        cross join lateral (
-            select
-                count(*) as total,
-                count(*) filter (
-                    where me.rolsuper or (
-                        me.rolcreaterole and (
-                            current_setting('server_version_num')::int < 160000
-                            or exists (
-                                select from pg_catalog.pg_auth_members
-                                where roleid = login.oid and admin_option
-                                    and pg_catalog.pg_has_role(me.oid, member, 'usage')
-                            )
-                        )
-                    )
-                ) as alterable
-            from pg_catalog.pg_roles as login
-            where login.rolname = 'authenticator' and login.rolcanlogin
-        ) as logins
-        where me.rolname = current_user
-        """,
-    )[0]
-    layers = ["fence", "grants"] if owns_all else []
-    if me["total"] and me["alterable"] == me["total"]:
-        layers.append("logins")
-    if me["ends_sessions"]:
-        layers.append("sessions")
-    return (*layers, "owner")
 
 
 def lock_check(layers: tuple[str, ...]) -> Check:

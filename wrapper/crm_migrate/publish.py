@@ -189,10 +189,11 @@ def _move(connection: Connection, table: str, name: str) -> None:
         connection,
         "select relowner::regrole::text from pg_catalog.pg_class where oid = 'crm_archive.deals'::regclass",
     )
-    connection.execute(
-        sql.SQL("alter table {} owner to {}").format(sql.Identifier("crm_build", name), sql.SQL(statement(owner)))
-    )
+    # in this order: a new owner must be allowed to create in the schema where the table is
     connection.execute(sql.SQL("alter table {} set schema public").format(sql.Identifier("crm_build", name)))
+    connection.execute(
+        sql.SQL("alter table {} owner to {}").format(sql.Identifier("public", name), sql.SQL(statement(owner)))
+    )
 
 
 def rename_notes(connection: Connection, name: str, locked: AccessState) -> None:

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from crm_migrate import paths
 from crm_migrate.errors import ConfigurationError
+from crm_migrate.seed_files import STAGES
 
 PREFIX = "CRM_MIGRATE_"
 FILE = "crm-migrate.toml"
@@ -169,7 +170,13 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **fl
             why="It is neither a postgresql:// URL nor a list of keyword=value pairs.",
             next="Example: postgresql://user@host:5432/database",
         ) from None
-    return Loaded(Settings(**values), origins)
+    loaded = Loaded(Settings(**values), origins)
+    if loaded.settings.fallback_stage not in STAGES:
+        raise ConfigurationError(
+            f"The setting fallback_stage from {origins['fallback_stage']} is no stage: {values['fallback_stage']!r}.",
+            next=f"One of: {', '.join(STAGES)}.",
+        )
+    return loaded
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

@@ -15,6 +15,10 @@ begin
     end loop;
 end
 $$;
+-- the setting that the run was made with: what people write later is understood as what they wrote before
+create table crm_compat.stage_fallback as
+select coalesce(nullif(pg_catalog.current_setting('crm_migrate.fallback_stage', true), ''), 'lead') as stage;
+comment on table crm_compat.stage_fallback is 'One row: the stage of a legacy word that the mapping does not know.';
 comment on table crm_compat.stage_mapping is 'How a legacy stage is understood; compared after trim and lower-case.';
 comment on table crm_compat.stage_way_back is 'Which legacy stage is shown for a stage that was set in the new application.';
 comment on table crm_compat.activity_type_mapping is 'Which activity a task of this type is.';
@@ -39,7 +43,8 @@ begin
     loop
         execute format('grant usage on schema crm_compat to %s', reader);
         execute format(
-            'grant select on crm_compat.stage_mapping, crm_compat.stage_way_back, crm_compat.activity_type_mapping to %s',
+            'grant select on crm_compat.stage_mapping, crm_compat.stage_fallback, crm_compat.stage_way_back,'
+            ' crm_compat.activity_type_mapping to %s',
             reader
         );
     end loop;

@@ -11,10 +11,10 @@ as $$
             from crm_compat.stage_mapping
             where lower(btrim(stage_mapping.legacy_stage)) = lower(btrim(stage_of.legacy_stage))
         ),
-        'lead'
+        (select stage_fallback.stage from crm_compat.stage_fallback)
     )::public.opportunity_stage
 $$;
-comment on function crm_compat.stage_of(text) is 'The stage that a legacy word means; lead for one that the mapping does not know.';
+comment on function crm_compat.stage_of(text) is 'The stage that a legacy word means; the fallback for one that the mapping does not know.';
 
 create function crm_compat.legacy_word_of(stage public.opportunity_stage) returns text
 language sql
