@@ -218,19 +218,6 @@ def test_the_sample_shows_the_difference(migrated_2026: Connection, make_setting
     assert different[0].after["amount"] == "-4" != different[0].before["amount"]
 
 
-def test_notices_that_are_sent_twice_are_found(migrated_2026: Connection, make_settings: MakeSettings) -> None:
-    run = ledger.latest(migrated_2026, "apply")
-    assert run is not None
-    found = LegacySchema.from_json(run.summary["legacy"])
-    migrated_2026.execute("drop table if exists crm_migration.notices cascade")
-    settings = make_settings(migrated_2026)
-    assert oracles.notices(migrated_2026, settings, run.run_id, found).ok is None
-    migrated_2026.execute("create table crm_migration.notices (run_id text, event text, recipient text)")
-    for ok in (True, False):
-        migrated_2026.execute("insert into crm_migration.notices values (%s, 'done', 'ann@example.com')", [run.run_id])
-        assert oracles.notices(migrated_2026, settings, run.run_id, found).ok is ok
-
-
 def test_verification_writes_nothing(migrated_2026: Connection, make_settings: MakeSettings) -> None:
     migrated_2026.execute("set default_transaction_read_only = on")
     assert verify(migrated_2026, make_settings(migrated_2026)).ok

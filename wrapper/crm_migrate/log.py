@@ -47,6 +47,7 @@ class _PrivateFile(logging.FileHandler):
 def secrets_of(settings: Settings) -> tuple[str, ...]:
     """The values that may appear nowhere, from the parsed connection string and libpq's variables."""
     found = [settings.conninfo.get("password"), settings.conninfo.get("sslpassword"), os.environ.get("PGPASSWORD")]
+    found.append(settings.smtp_password)
     return tuple(str(secret) for secret in found if secret)
 
 

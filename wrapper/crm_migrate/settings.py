@@ -41,8 +41,11 @@ _NOT_FINGERPRINTED = frozenset(
         "dry_run_max_age_hours",
         "heartbeat_seconds",
         "shut_out_logins",
+        "compat_quiet_days",
     }
 )
+# so do the mails: their settings begin with one of these
+_OF_NOTICES = ("crm_name", "mail_", "notice_", "smtp_", "status_url", "whats_new_url")
 
 _BOOLEANS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
@@ -67,6 +70,7 @@ class Settings:
     rollback_hours: float = _setting(48.0, "how long `rollback` is open after the cutover")
     archive_days: int = _setting(90, "how long the archive schema is kept")
     compat_days: int = _setting(31, "how long the compatibility views are promised")
+    compat_quiet_days: int = _setting(7, "days without a write through them before `compat drop` is content")
     sample_size: int = _setting(100, "records compared side by side by `verify`")
     sample_seed: int = _setting(1, "seed of that sample")
     fallback_stage: str = _setting("lead", "stage of a deal whose legacy stage has no mapping")
@@ -82,6 +86,26 @@ class Settings:
     shut_out_logins: bool = _setting(True, "the lock also takes the login from the application's roles")
     rename: Mapping[str, str] = _setting(None, "new tables whose names are taken, and what they are called instead")
     triggers: Mapping[str, str] = _setting(None, "the installation's triggers on deals: carry or drop")
+
+    crm_name: str = _setting("the CRM", "what people call it, in the notices")
+    notice_timezone: str = _setting(
+        "UTC", "the time zone of the notices, such as Europe/Zurich; UTC is shown beside it"
+    )
+    notice_late_minutes: float = _setting(15.0, "past the planned start or end before people are told of a delay")
+    notice_attempts: int = _setting(8, "how often a notice is tried; the wait doubles from 1 minute to 1 hour")
+    notice_seconds: float = _setting(300.0, "how long one `announce due` goes on sending")
+    status_url: str = _setting("", "address of the status page, linked in the notices")
+    whats_new_url: str = _setting("", 'address of the page "What\'s new", linked in the notices')
+    mail_from: str = _setting("", "sender of the notices: address, or Name <address>")
+    mail_reply_to: str = _setting("", "where answers to the notices go")
+    smtp_host: str = _setting("", "mail server")
+    smtp_port: int = _setting(587, "its port")
+    smtp_tls: str = _setting("starttls", "starttls, tls (from the first byte) or none")
+    smtp_ca_file: str = _setting("", "certificate authority of the mail server, when the system does not know it")
+    smtp_user: str = _setting("", "login at the mail server; empty: none")
+    smtp_password: str = _setting("", "its password; better in the environment or in smtp_password_file", repr=False)
+    smtp_password_file: str = _setting("", "file that holds the password")
+    smtp_timeout: float = _setting(20.0, "for one mail, from connecting to the server's answer")
 
     def __post_init__(self) -> None:
         for name in ("rename", "triggers"):
@@ -100,7 +124,7 @@ class Settings:
         values = {
             item.name: getattr(self, item.name)
             for item in dataclasses.fields(self)
-            if item.name not in _NOT_FINGERPRINTED
+            if item.name not in _NOT_FINGERPRINTED and not item.name.startswith(_OF_NOTICES)
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -108,6 +132,7 @@ class Settings:
         """The settings as they may be shown and stored: without the password."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         values["dsn"] = without_password(self.dsn)
+        values["smtp_password"] = "***" if self.smtp_password else ""
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
@@ -205,8 +230,9 @@ def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
             raise ValueError("a table is expected, such as {deal_won = 'carry'}")
         return {str(key): str(item) for key, item in value.items()}
     except (ValueError, TypeError, KeyError) as error:
+        shown = "***" if "password" in name or name == "dsn" else repr(value)
         raise ConfigurationError(
-            f"The setting {name} from {origin} has a value that cannot be used: {value!r}.", why=str(error)
+            f"The setting {name} from {origin} has a value that cannot be used: {shown}.", why=str(error)
         ) from error
 
 

@@ -43,7 +43,7 @@ def _with_documents() -> None:
 def main() -> None:
     """Entry point of the program."""
     # they register their commands
-    from crm_migrate.cli import checking, explaining, housekeeping, migrating, serving  # noqa: F401
+    from crm_migrate.cli import announcing, checking, explaining, housekeeping, migrating, serving  # noqa: F401
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -77,6 +77,19 @@ class Invocation:
                 next="Check DATABASE_URL, or type the name.",
             )
 
+    def agree(self, question: str, given: bool) -> None:
+        """Have the operator say yes to something that changes nothing of the CRM but cannot be taken back.
+
+        Raises:
+            UsageError: no answer without a terminal, or no.
+        """
+        if given:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError("Nobody is there to answer.", why=question, next=f"crm-migrate {self.command} --yes")
+        if not typer.confirm(question, err=True):
+            raise UsageError("Not confirmed.")
+
     def finish(self, result: Result, render: Any = None) -> None:
         """Print the result, as JSON or for people, and remember its exit code."""
         self.exit_code = result.exit_code
@@ -101,8 +114,11 @@ class Invocation:
 
 def usage_document(what: str, arguments: Sequence[str]) -> None:
     """The document of a command line that cannot be understood."""
+    from crm_migrate.cli import app
+
     words = [word for word in arguments if not word.startswith("-")]
-    command = " ".join(words[: 2 if words[:1] == ["backup"] else 1])
+    grouped = words[:1] in [[group.name] for group in app.registered_groups]
+    command = " ".join(words[: 2 if grouped else 1])
     call = Invocation.__new__(Invocation)
     call.database = None
     _show(UsageError(what, next=f"crm-migrate {command} --help"), call, command, json=True)
