@@ -16,7 +16,7 @@ to what has no number: `@pytest.mark.fault(name="any database")`. A test that tr
             tally.survived()
 
 `make test` tries a sample, `make faults` everything that is marked, and prints the table (also in
-`.crm-faults/table.txt`): `fault_table.whole()` says which of the two it is. Choose the parameters by it, so that the cases
+`.crm-faults/table.txt`): `fault_table.whole()` says which of the two it is. Choose parameters by it, so that the cases
 that are left out are not collected at all; nothing is skipped.
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import ledger, oracles, verification
+from crm_migrate import ledger, verification
 from crm_migrate.errors import Exit
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.settings import Settings
