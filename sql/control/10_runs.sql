@@ -1,11 +1,11 @@
 -- The control schema: what was run, how far it came, what was found. Nothing of it is visible to the API roles.
 create schema if not exists crm_migration;
 revoke all on schema crm_migration from public;
-comment on schema crm_migration is 'crm-migrate: runs, steps, batches, rejected rows and findings. Dropped when the archive is purged.';
+comment on schema crm_migration is 'crm-migrate: runs, steps, batches, rejected rows and findings. The purge of the archive leaves the runs and empties the rest.';
 
 create table if not exists crm_migration.runs (
     run_id text primary key,
-    kind text not null check (kind in ('dry-run', 'apply', 'rollback')),
+    kind text not null check (kind in ('dry-run', 'apply', 'rollback', 'purge')),
     state text not null check (state in ('running', 'passed', 'no_go', 'stopped', 'failed', 'completed', 'rolled_back')),
     generation text,
     inputs jsonb not null default '{}',

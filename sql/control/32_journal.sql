@@ -7,7 +7,14 @@ create table if not exists crm_migration.changes (
     changed_at timestamptz not null default clock_timestamp(),
     role_name text not null
 );
-create index if not exists changes_table_name_key_idx on crm_migration.changes (table_name, key);
+-- asked for first: "if not exists" waits for everybody who has written meanwhile, and whoever writes next waits for us
+do $$
+begin
+    if to_regclass('crm_migration.changes_table_name_key_idx') is null then
+        create index changes_table_name_key_idx on crm_migration.changes (table_name, key);
+    end if;
+end
+$$;
 
 -- Statement-level: one function call and one insert per statement, however many rows it touches.
 -- The argument of the trigger is the table's own name, also where a setting renames it.

@@ -68,7 +68,7 @@ def test_every_command_of_the_readme_runs_in_its_order(legacy_2026: Connection, 
     settings = mapped(legacy_2026)
     name = legacy_2026.info.dbname
     wanted = [command.split()[1:] for command in COMMANDS if command.startswith("crm-migrate ")]
-    assert [words[0] for words in wanted] == ["doctor", "dry-run", "apply", "verify", "rollback"]
+    assert [words[0] for words in wanted] == ["doctor", "dry-run", "apply", "verify", "rollback", "archive"]
     for words in wanted:
         confirmed = ["--confirm-database", name] if words[0] in ("apply", "rollback") else []
         words = [str(settings.work_dir / word) if word.endswith(".html") else word for word in words]

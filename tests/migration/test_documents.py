@@ -95,10 +95,25 @@ def test_documents_of_a_migration_and_its_rollback(legacy_2026: Connection, mapp
         assert oracle["ok"] in (True, None)
     holds(found["samples"], "requested", "compared", "different")
 
+    found = holds(document(settings, "archive status"), "state", "archive_until", "days_left", "here", "tables")
+    assert (found["state"], found["here"]) == ("kept", True)
+    for table in found["tables"]:
+        assert holds(table, "name", "rows", "sealed_rows", "bytes", "ok", "problem")["ok"] is True
+    found = holds(document(settings, "archive export"), "path", "rows", "bytes", "read_back", "tables")
+    assert Path(found["path"], "manifest.json").is_file()
+    found = document(settings, "archive purge", *confirmed, code=Exit.WINDOW)
+    assert found["error"]["code"] == "CRM-610"
+
     found = holds(document(settings, "rollback", *confirmed), "carried_over", "exported")
     for counts in found["carried_over"].values():
         assert set(counts) >= {"inserted", "updated", "deleted"}
     _status(document(settings, "status"), "completed")
+
+    legacy_2026.execute("update crm_migration.runs set archive_until = clock_timestamp() where kind = 'apply'")
+    found = document(settings, "archive purge", *confirmed)
+    holds(found, "apply_run_id", "purged_at", "tables", "rows", "seconds")
+    assert document(settings, "archive status")["state"] == "purged"
+    assert document(settings, "archive purge", *confirmed, code=Exit.WRONG_STATE)["error"]["code"] == "CRM-431"
 
 
 def _dry_run(found: dict[str, Any]) -> None:
@@ -215,6 +230,7 @@ def test_document_of_the_settings(legacy_2026: Connection, mapped: MakeSettings)
     [
         ["dry-run", "--no-such-flag"],
         ["backup", "verify"],
+        ["archive", "purge", "--now"],
         ["demo", "--contacts", "many"],
         ["status", "--config", "no.toml"],
     ],
@@ -225,7 +241,8 @@ def test_a_wrong_flag_is_a_document_too(tmp_path: Path, arguments: list[str]) ->
     assert run.returncode == Exit.USAGE, said
     found = json.loads(stdout)
     assert found.keys() >= HEAD
-    assert found["schema"] == "crm-migrate/" + ("backup verify" if arguments[0] == "backup" else arguments[0]) + "/1"
+    grouped = arguments[0] in ("archive", "backup")
+    assert found["schema"] == f"crm-migrate/{' '.join(arguments[: 2 if grouped else 1])}/1"
     assert found["error"]["code"].startswith("CRM-01")
     assert found["error"]["what"]
 

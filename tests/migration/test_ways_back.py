@@ -50,6 +50,31 @@ def test_window_is_closed_after_48_hours_by_the_servers_clock(migrated_2026: Con
     assert recorded.summary["forced_because"] == "the board decided"
 
 
+def test_window_is_open_until_its_last_second(migrated_2026: Connection) -> None:
+    def cut_over_ago(interval: str) -> None:
+        migrated_2026.execute(
+            "update crm_migration.runs set cutover_at = now.at - %(ago)s::interval,"
+            " rollback_until = now.at - %(ago)s::interval + interval '48 hours'"
+            " from (select clock_timestamp() as at) as now where kind = 'apply'",
+            {"ago": interval},
+        )
+
+    run = rollback.migrated_run(migrated_2026)
+    cut_over_ago("47:59:59")
+    rollback.require_window(migrated_2026, run, None)
+    cut_over_ago("48:00:01")
+    with pytest.raises(rollback.WindowClosed):
+        rollback.require_window(migrated_2026, run, None)
+
+
+def test_a_run_that_was_given_up_does_not_hide_the_migration(migrated_2026: Connection, mapped: MakeSettings) -> None:
+    migrated_2026.execute(
+        "insert into crm_migration.runs (run_id, kind, state, operator, host, pid, started_at)"
+        " values ('given-up', 'apply', 'failed', 'x', 'x', 1, '2026-01-01')"
+    )
+    assert back(mapped(migrated_2026)).apply_run_id != "given-up"
+
+
 @pytest.mark.parametrize("point", ["rollback.lock.done", "rollback.before-commit", "rollback.rollback.worked"])
 def test_killed_rollback_goes_on(migrated_2026: Connection, mapped: MakeSettings, point: str) -> None:
     settings = mapped(migrated_2026)
@@ -129,3 +154,13 @@ def test_lock_by_hand_and_unlock(legacy_2026: Connection, mapped: MakeSettings) 
     assert access.capture(legacy_2026) == allowed
     with db.connect(settings) as connection, pytest.raises(WrongState, match="not locked"):
         unlock.unlock_by_hand(connection, settings, accept_failed=None)
+
+
+def test_a_command_waits_for_no_open_transaction_of_people(migrated_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(migrated_2026)
+    with db.connect(settings) as person, person.transaction():
+        person.execute("update public.companies set name = name where id = 1")
+        # has written into the journal, and so holds a lock on it
+        with db.connect(settings) as connection:
+            connection.execute("set lock_timeout = '200ms'")
+            control.install(connection, settings)

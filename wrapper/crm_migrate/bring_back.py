@@ -299,6 +299,9 @@ class BringingBack:
         connection = self.connection
         connection.execute("alter table crm_archive.deals set schema public")
         connection.execute(
+            "delete from crm_migration.archived_tables where run_id = %s and table_name = 'deals'", [self.run_id]
+        )
+        connection.execute(
             sql.SQL("alter table {} rename column opportunity_id to deal_id").format(self._name(preflight.NOTES))
         )
         connection.execute(

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import database, dependants, fault_points, fingerprint, lock, preflight, publish, successor
+from crm_migrate import archive, database, dependants, fault_points, fingerprint, lock, preflight, publish, successor
 from crm_migrate.access import AccessState
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, statement
@@ -234,7 +234,6 @@ class _Transaction:
         with self._essential("moving the deals into the archive"):
             dependants.drop(connection, standing)
             connection.execute("create schema if not exists crm_archive")
-            connection.execute("revoke all on schema crm_archive from public")
             successor.archive(connection, belongings)
         with self._essential("publishing the new tables"):
             publish.move_types(connection)
@@ -262,6 +261,7 @@ class _Transaction:
             publish.start_journal(connection, settings)
             if not self.rehearsing:
                 connection.execute("select crm_migration.raise_fence()")
+                archive.seal(connection, self.run_id)
         publish.remember_end(connection, self.run_id, settings)
         connection.execute("notify pgrst, 'reload schema'")
 

@@ -216,7 +216,7 @@ def detect(connection: Connection) -> LegacySchema:
     if _catalog(connection, "migrated")[0]["migrated"]:
         raise AlreadyMigrated(
             "This database has been migrated already.",
-            why="crm_archive holds the legacy deals, and public.deals is the compatibility view.",
+            why="public.opportunities has taken the place of the table public.deals.",
             next="crm-migrate status",
         )
     found: dict[str, tuple[Column, ...]] = {}

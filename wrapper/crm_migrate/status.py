@@ -124,9 +124,13 @@ def _next(kind: str, state: str, *, locked: bool, cut_over: bool) -> str:
             return "crm-migrate dry-run"
         if cut_over and kind == "apply":
             return "crm-migrate apply, or crm-migrate rollback"
-        return f"crm-migrate {kind}" + (", or crm-migrate unlock to give up" if locked and kind == "apply" else "")
+        return ("crm-migrate archive purge" if kind == "purge" else f"crm-migrate {kind}") + (
+            ", or crm-migrate unlock to give up" if locked and kind == "apply" else ""
+        )
     if locked:
         return "crm-migrate unlock"
+    if kind == "purge":
+        return "nothing: the migration and its archive are done with"
     if kind == "dry-run":
         return "crm-migrate apply" if state == "passed" else "crm-migrate dry-run, after mending what it named"
     if kind == "apply" and state == "completed":

@@ -43,7 +43,15 @@ def _with_documents() -> None:
 def main() -> None:
     """Entry point of the program."""
     # they register their commands
-    from crm_migrate.cli import announcing, checking, explaining, housekeeping, migrating, serving  # noqa: F401
+    from crm_migrate.cli import (  # noqa: F401
+        announcing,
+        archiving,
+        checking,
+        explaining,
+        housekeeping,
+        migrating,
+        serving,
+    )
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from crm_migrate import control, database, ledger, lock, rollback
+from crm_migrate import archive, control, database, ledger, lock, rollback
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, Interrupted, MigrationError, Stopped, UsageError, WrongState
 from crm_migrate.ledger import Run, Work
@@ -78,7 +78,8 @@ def run(
         raise WrongState("This database was never migrated; there is nothing to roll back.", next="crm-migrate status")
     stages.install(connection, settings)
     lock.claim(connection)
-    migrated = _migrated(connection)
+    migrated = migrated_run(connection)
+    archive.require_whole(connection, migrated.run_id)
     unfinished = ledger.latest(connection, "rollback", states=ledger.UNFINISHED)
     if unfinished is not None and unfinished.dry_run_id == migrated.run_id:
         if unfinished.summary.get("keep_changes", True) != keep_changes:
@@ -88,7 +89,7 @@ def run(
             )
         run = ledger.resume(connection, unfinished)
     else:
-        _require_window(connection, migrated, force_reason)
+        require_window(connection, migrated, force_reason)
         run = ledger.start(
             connection,
             settings,
@@ -125,19 +126,29 @@ def run(
         raise
 
 
-def _migrated(connection: Connection) -> Run:
-    unfinished = ledger.latest(connection, "apply", states=ledger.UNFINISHED)
-    done = unfinished or ledger.latest(connection, "apply", states=("completed",))
+def migrated_run(connection: Connection) -> Run:
+    """The migration that a rollback would undo.
+
+    Raises:
+        WrongState: there is none.
+    """
+    # the newest: one that was given up before it stays in the ledger as failed
+    done = ledger.latest(connection, "apply", states=("completed", *ledger.UNFINISHED))
     if done is None or (done.cutover_at is None):
         raise WrongState(
             "There is no migration to roll back.",
-            why="An unfinished run before its cutover is given up by crm-migrate unlock." if unfinished else "",
+            why="An unfinished run before its cutover is given up by crm-migrate unlock." if done else "",
             next="crm-migrate status",
         )
     return done
 
 
-def _require_window(connection: Connection, migrated: Run, force_reason: str | None) -> None:
+def require_window(connection: Connection, migrated: Run, force_reason: str | None) -> None:
+    """Only in time, by the server's clock, or with a reason.
+
+    Raises:
+        WindowClosed: too late.
+    """
     late = database.scalar(
         connection,
         "select extract(epoch from clock_timestamp() - rollback_until)::float8"
@@ -181,8 +192,9 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
     stage.step("rollback", bring_back)
     stage.step("prove", prove)
     stage.step("unlock", lambda work: _unlock(stage))
-    ledger.set_run(connection, migrated.run_id, state="rolled_back")
-    ledger.set_run(connection, run.run_id, state="completed", finished_at="now", error=None)
+    with connection.transaction():
+        ledger.set_run(connection, migrated.run_id, state="rolled_back")
+        ledger.set_run(connection, run.run_id, state="completed", finished_at="now", error=None)
     steps = {step.name: step for step in ledger.steps(connection, run.run_id)}
     detail = steps["rollback"].detail
     return RollbackReport(
