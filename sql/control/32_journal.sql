@@ -1,12 +1,15 @@
--- The journal: which rows people changed since the cutover. Verification leaves them out, a rollback carries them over.
+-- The journal: which rows people changed since the cutover, and what they were before the first change. Verification leaves them
+-- out, a rollback carries them over, and a later migration puts back what people made different.
 create table if not exists crm_migration.changes (
     id bigint generated always as identity primary key,
     table_name text not null,
     key text not null,
     operation text not null check (operation in ('insert', 'update', 'delete', 'truncate')),
     changed_at timestamptz not null default clock_timestamp(),
-    role_name text not null
+    role_name text not null,
+    before jsonb
 );
+comment on column crm_migration.changes.before is 'The row as the cutover left it; with the first change of that row only.';
 -- asked for first: "if not exists" waits for everybody who has written meanwhile, and whoever writes next waits for us
 do $$
 begin
@@ -14,6 +17,17 @@ begin
         create index changes_table_name_key_idx on crm_migration.changes (table_name, key);
     end if;
 end
+$$;
+
+-- Whether this is the first change of a row.
+create or replace function crm_migration.is_unchanged(logical_name text, row_key text) returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select not exists (
+        select from crm_migration.changes where changes.table_name = logical_name and changes.key = row_key
+    )
 $$;
 
 -- Statement-level: one function call and one insert per statement, however many rows it touches.
@@ -35,12 +49,19 @@ create or replace function crm_migration.journal_update() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 begin
     -- both keys: an update may change the key itself
-    insert into crm_migration.changes (table_name, key, operation, role_name)
-    select tg_argv[0], changed.id::text, 'update', coalesce(nullif(current_setting('role', true), 'none'), session_user)
-    from (select id from old_rows union select id from new_rows) as changed;
+    insert into crm_migration.changes (table_name, key, operation, role_name, before)
+    select
+        tg_argv[0], changed.id::text, 'update', coalesce(nullif(current_setting('role', true), 'none'), session_user),
+        case when crm_migration.is_unchanged(tg_argv[0], changed.id::text) then to_jsonb(old_row) end
+    from (select id from old_rows union select id from new_rows) as changed
+    left join old_rows as old_row on old_row.id = changed.id;
     return null;
 end
 $$;
@@ -49,10 +70,16 @@ create or replace function crm_migration.journal_delete() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 begin
-    insert into crm_migration.changes (table_name, key, operation, role_name)
-    select tg_argv[0], changed.id::text, 'delete', coalesce(nullif(current_setting('role', true), 'none'), session_user)
+    insert into crm_migration.changes (table_name, key, operation, role_name, before)
+    select
+        tg_argv[0], changed.id::text, 'delete', coalesce(nullif(current_setting('role', true), 'none'), session_user),
+        case when crm_migration.is_unchanged(tg_argv[0], changed.id::text) then to_jsonb(changed) end
     from old_rows as changed;
     return null;
 end
@@ -62,12 +89,17 @@ create or replace function crm_migration.journal_truncate() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 begin
     -- before the truncation, while the keys can still be read
     execute format(
-        'insert into crm_migration.changes (table_name, key, operation, role_name)'
-        ' select $1, id::text, ''truncate'', $2 from %s',
+        'insert into crm_migration.changes (table_name, key, operation, role_name, before)'
+        ' select $1, id::text, ''truncate'', $2,'
+        ' case when crm_migration.is_unchanged($1, id::text) then to_jsonb(truncated) end from %s as truncated',
         tg_relid::regclass
     ) using tg_argv[0], coalesce(nullif(current_setting('role', true), 'none'), session_user);
     return null;

@@ -118,7 +118,12 @@ def test_what_the_legacy_shape_cannot_hold_is_exported(modern: Installation) -> 
     assert rows["companies", 8]["segment"] == "big"
     assert rows["opportunities", 15]["status"] == "stalled"
     assert rows["products", 1]["name"] == "Gadget"
-    assert {"table": "opportunities", "key": "6", "deleted": True} in exported
+    (gone,) = (
+        line for line in exported if line.get("deleted") and (line["table"], line["key"]) == ("opportunities", "6")
+    )
+    assert gone["before"]["id"] == 6, "what was deleted is kept, too"
+    assert result.exported_rows["products"] == {"inserted": 1}
+    assert result.exported_rows["opportunities"]["deleted"] == 1
     assert any(line.get("identity") == "public.of_people" and "status" in line["definition"] for line in exported)
 
 

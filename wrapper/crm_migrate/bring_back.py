@@ -61,6 +61,8 @@ class RollbackResult:
     orphaned: list[str] = field(default_factory=list)
     # views and the like that people made on the new tables and that the legacy tables cannot bear; in the export, too
     dropped_objects: list[str] = field(default_factory=list)
+    # what was exported: rows per table, and by what people did with them
+    exported_rows: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 # triggers and policies first, types last; the rest goes with what it belongs to
@@ -88,9 +90,7 @@ class BringingBack:
         locked = AccessState.from_json(self._of("access")[0].detail)
         self._lock_tables()
         later = self._later_objects()
-        exported = exports.write(
-            connection, self.settings, self.run_id, export_dir, later, all_of_it=not self.keep_changes
-        )
+        exports.keep(connection, self.settings, self.run_id, later, all_of_it=not self.keep_changes)
         fault_points.reached("rollback.exported")
         states = self._pause_triggers()
         deals_sequence = self._highest_deal()
@@ -103,7 +103,7 @@ class BringingBack:
         self._bring_back_deals()
         if not self.keep_changes:
             archive.restore(connection)
-        exported = self._foreign_keys(export_dir) or exported
+        self._foreign_keys()
         self._resume_triggers(states)
         self._publications()
         self._sequences(deals_sequence)
@@ -114,6 +114,7 @@ class BringingBack:
         connection.execute("select crm_migration.raise_fence()")
         connection.execute("notify pgrst, 'reload schema'")
         connection.execute("delete from crm_migration.migration_history where run_id = %s", [self.run_id])
+        exported = exports.write(connection, self.run_id, export_dir)
         done = SavedObject(
             "rolled back", self.run_id, detail={"carried_over": self.carried, "exported": str(exported or "")}
         )
@@ -125,6 +126,7 @@ class BringingBack:
             revived=self.revived,
             orphaned=orphaned,
             dropped_objects=self.dropped_objects,
+            exported_rows=exports.summary(connection, self.run_id),
         )
 
     def _of(self, *kinds: str) -> list[SavedObject]:
@@ -312,11 +314,10 @@ class BringingBack:
         for item in self._of("owned sequence"):
             connection.execute(statement(item.definition))
 
-    def _foreign_keys(self, export_dir: Path) -> Path | None:
-        lines = []
+    def _foreign_keys(self) -> None:
         for item in self._of("foreign key"):
             orphans = consequences.settle_orphans(self.connection, item.detail)
-            lines += [orphan.as_line(item.identity) for orphan in orphans]
+            exports.keep_orphans(self.connection, self.run_id, item.identity, orphans)
             self.orphans += orphans
             expectation.settle(self.connection, self.run_id, [orphan.key for orphan in orphans])
             self.connection.execute(statement(item.definition))
@@ -327,14 +328,13 @@ class BringingBack:
                 dependants.comment_constraint(
                     self.connection, item.detail["table_name"], item.detail["name"], item.detail.get("comment")
                 )
-        if not lines:
-            return None
+        if not self.orphans:
+            return
         counts = self.carried.setdefault("deals", {})
         for counted, stays in (("orphaned", False), ("unlinked", True)):
             keys = {orphan.key for orphan in self.orphans if orphan.stays == stays}
             if keys:
                 counts[counted] = len(keys)
-        return exports.append(self.run_id, export_dir, lines)
 
     def _publications(self) -> None:
         present = {row[0] for row in self.connection.execute("select pubname::text from pg_catalog.pg_publication")}

@@ -1,114 +1,143 @@
-"""What a rollback cannot put into the legacy shape: one JSON object per line, readable by its owner only."""
+"""What a rollback cannot put into the legacy shape: kept for the next migration, and written into a file for people.
+
+The rows are in the control schema first: committed with the rollback, they outlive the operator's machine. The file
+holds one JSON object per line and is readable by its owner only.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from crm_migrate import database, preflight, publish
+from crm_migrate.consequences import Orphan
 from crm_migrate.database import Connection
-from crm_migrate.dependants import SavedObject, statement
+from crm_migrate.dependants import SavedObject
 from crm_migrate.settings import Settings
 
-# what the legacy shape holds, and what the migration made of it by itself
+# what the legacy shape holds, and what the migration makes of it by itself
 _HELD_BY_LEGACY = {
     "contact_organizations": "origin = 'employer' and is_primary_organization and deleted_at is null and role is null"
     " and notes is null and decision_authority is null and purchase_influence = 'Unknown'"
+    " and relationship_start_date is null and relationship_end_date is null"
     " and not is_primary_contact and not is_primary_decision_maker",
     "opportunity_participants": "origin = 'deal' and role = 'customer' and commission_percent is null"
     " and notes is null and territory is null and deleted_at is null",
-    "activities": "legacy_task_id is not null and outcome is null and duration_minutes is null and deleted_at is null",
+    # under another number something else may refer to it
+    "activities": "legacy_task_id = id and subject is null and opportunity_id is null and outcome is null"
+    " and duration_minutes is null and deleted_at is null",
 }
 
 
-def write(
-    connection: Connection,
-    settings: Settings,
-    run_id: str,
-    folder: Path,
-    objects: Sequence[SavedObject],
-    *,
-    all_of_it: bool,
-) -> Path | None:
-    """Write the rows that people touched since the cutover; None when there is nothing to write.
+def keep(
+    connection: Connection, settings: Settings, run_id: str, objects: Sequence[SavedObject], *, all_of_it: bool
+) -> None:
+    """Keep the rows that people touched since the cutover, in the rollback's transaction, before anything is dropped.
 
     Args:
-        connection: in the rollback's transaction, before anything is dropped.
         settings: names of the new tables.
-        run_id: becomes part of the file's name.
-        folder: made when it is not there.
         objects: definitions to keep with the rows.
-        all_of_it: also what the legacy shape could hold.
+        all_of_it: also what the legacy shape could hold: people's changes are discarded, and not put back later.
     """
+    connection.execute("delete from crm_migration.exported_rows where run_id = %s", [run_id])
+    for item in objects:
+        _keep_line(
+            connection,
+            run_id,
+            "object",
+            item.kind,
+            item.identity,
+            {"object": item.kind, "identity": item.identity, "definition": item.definition},
+        )
+    for table in (*preflight.tables(), preflight.NOTES, *publish.IN_PLACE):
+        _keep_table(connection, settings, run_id, table, all_of_it=all_of_it)
+
+
+def keep_orphans(connection: Connection, run_id: str, foreign_key: str, orphans: Sequence[Orphan]) -> None:
+    """Keep deals that the rollback drops or changes since what they referred to was deleted."""
+    for orphan in orphans:
+        _keep_line(connection, run_id, "orphaned", "deals", orphan.key, orphan.as_line(foreign_key))
+
+
+def write(connection: Connection, run_id: str, folder: Path) -> Path | None:
+    """Write what is kept into a file; None when there is nothing."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = _path(folder, run_id)
+    path = folder / f"rollback-{run_id}.jsonl"
     path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        for item in objects:
-            line = {"object": item.kind, "identity": item.identity, "definition": item.definition}
-            file.write(json.dumps(line).encode() + b"\n")
-        for table in (*preflight.tables(), preflight.NOTES, *publish.IN_PLACE):
-            _write_table(connection, settings, table, file, all_of_it=all_of_it)
-        file.flush()
-        os.fsync(file.fileno())
-        size = file.tell()
-    if not size:
-        path.unlink()
+    if not summary(connection, run_id):
         return None
-    return path
-
-
-def append(run_id: str, folder: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
-    """Add lines to the file that `write` made, or make one."""
-    path = _path(folder, run_id)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
-        for line in lines:
-            file.write(json.dumps(line).encode() + b"\n")
+    query = sql.SQL(
+        """
+        copy (
+            select case
+                when kind in ('object', 'orphaned') then content
+                when kind = 'deleted' then jsonb_build_object('table', table_name, 'key', key, 'deleted', true)
+                else jsonb_build_object('table', table_name, 'row', content)
+            end || case when before is null then '{{}}' else jsonb_build_object('before', before) end
+            from crm_migration.exported_rows
+            where run_id = {}
+            order by id
+        ) to stdout
+        """
+    ).format(sql.Literal(run_id))
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with connection.cursor() as cursor, cursor.copy(query) as copy:
+            for block in copy:
+                # the text format doubles backslashes
+                file.write(bytes(block).replace(b"\\\\", b"\\"))
         file.flush()
         os.fsync(file.fileno())
     return path
 
 
-def _path(folder: Path, run_id: str) -> Path:
-    return folder / f"rollback-{run_id}.jsonl"
+def summary(connection: Connection, run_id: str) -> dict[str, dict[str, int]]:
+    """How many rows of each table are kept, by what people did with them."""
+    found: dict[str, dict[str, int]] = {}
+    for table, kind, count in connection.execute(
+        "select table_name, kind, count(*) from crm_migration.exported_rows where run_id = %s"
+        " group by 1, 2 order by 1, 2",
+        [run_id],
+    ):
+        found.setdefault(table, {})[kind] = count
+    return found
 
 
-def _write_table(connection: Connection, settings: Settings, table: str, file: BinaryIO, *, all_of_it: bool) -> None:
-    name = sql.Identifier("public", settings.rename.get(table, table))
-    if not database.exists(connection, name.as_string(None)):
+def _keep_table(connection: Connection, settings: Settings, run_id: str, table: str, *, all_of_it: bool) -> None:
+    name = sql.Identifier("public", settings.rename.get(table, table)).as_string(None)
+    if not database.exists(connection, name):
         return
-    in_place = table in publish.IN_PLACE or table == preflight.NOTES
-    shown: sql.Composable = sql.SQL("to_jsonb(changed)")
-    if in_place and not all_of_it:
-        added = [
+    shown: list[str] | None = None
+    left_out = ["updated_at"]
+    if all_of_it:
+        left_out = []
+    elif table in publish.IN_PLACE or table == preflight.NOTES:
+        # the rest stays in the table
+        shown = [
             row[0]
             for row in connection.execute(
                 "select detail ->> 'column' from crm_migration.saved_objects"
-                " where kind = 'added column' and (detail ->> 'table')::regclass = %s::regclass",
-                [name.as_string(None)],
+                " where run_id = %s and kind = 'added column' and to_regclass(detail ->> 'table') = %s::regclass",
+                [run_id, name],
             )
         ]
-        if not added:
+        if not shown:
             return
-        # the rest stays in the table
-        members = [sql.SQL("{0}, changed.{1}").format(sql.Literal(column), sql.Identifier(column)) for column in added]
-        shown = sql.SQL("jsonb_build_object('id', changed.id, {})").format(sql.SQL(", ").join(members))
+    elif table == "opportunities":
+        left_out += database.scalar(connection, "select crm_migration.columns_held_by_deals(%s::regclass)", [name])
     held = "false" if all_of_it else _HELD_BY_LEGACY.get(table, "false")
-    query = sql.SQL(
-        "copy (select jsonb_build_object('table', {table}, 'row', {shown})::text from {name} as changed"
-        " where changed.id::text in (select key from crm_migration.changes where table_name = {table}) and not ({held})"
-        " union all"
-        " select jsonb_build_object('table', {table}, 'key', key, 'deleted', true)::text from crm_migration.changes"
-        " where table_name = {table} and operation in ('delete', 'truncate')"
-        " and not exists (select from {name} as present where present.id::text = changes.key)"
-        " group by key) to stdout"
-    ).format(table=sql.Literal(table), shown=shown, name=name, held=sql.SQL(statement(held)))
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        for block in copy:
-            # the text format doubles backslashes
-            file.write(bytes(block).replace(b"\\\\", b"\\"))
+    connection.execute(
+        "select crm_migration.export_rows(%s, %s, %s::regclass, %s::text[], %s, %s::text[], %s)",
+        [run_id, table, name, shown, held, left_out, "kept" if all_of_it else "waiting"],
+    )
+
+
+def _keep_line(connection: Connection, run_id: str, kind: str, table: str, key: str, line: dict[str, object]) -> None:
+    connection.execute(
+        "insert into crm_migration.exported_rows (run_id, table_name, key, kind, content, state)"
+        " values (%s, %s, %s, %s, %s, 'kept')",
+        [run_id, table, key, kind, Jsonb(line)],
+    )

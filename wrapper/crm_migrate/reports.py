@@ -12,13 +12,14 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database, ledger
+from crm_migrate import database, ledger, put_back
 from crm_migrate.cutover import CutoverResult
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.estimate import Estimate
 from crm_migrate.findings import Finding, Verdict
 from crm_migrate.ledger import Run, Step
+from crm_migrate.put_back import PutBack
 from crm_migrate.settings import Settings
 
 NEW_ENTITIES = (
@@ -77,6 +78,8 @@ class DryRunReport:
     accepted: Mapping[str, str]
     steps: Sequence[Step] = field(default_factory=tuple)
     on_copy: Mapping[str, Any] | None = None
+    # rows that people made before a rollback and that `apply` will put back
+    to_put_back: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> Exit:
@@ -102,6 +105,8 @@ class ApplyReport:
     stages: Sequence[StageCount]
     rollback_until: datetime | None
     archive_until: datetime | None
+    # what people did before a rollback
+    put_back: PutBack = field(default_factory=PutBack)
 
     exit_code = Exit.OK
 
@@ -139,6 +144,7 @@ def dry_run_report(
         checks={key: sum(check[key] for check in checks) for key in ("expected", "evaluated", "errored")},
         accepted=run.accepted,
         steps=steps,
+        to_put_back=put_back.waiting(connection),
     )
 
 
@@ -162,6 +168,7 @@ def apply_report(connection: Connection, settings: Settings, run: Run) -> ApplyR
         stages=count_stages(connection, "public", settings.rename),
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
+        put_back=put_back.result(connection, run.run_id),
     )
 
 

@@ -147,6 +147,9 @@ def dry_run(console: Console, report: DryRunReport) -> None:
             f" with buffer {duration(estimate.downtime_seconds_with_buffer)};"
             f" disk {size(estimate.disk_bytes)}, memory {size(estimate.memory_bytes)}"
         )
+    if report.to_put_back:
+        counts = ", ".join(f"{name} {count:,}" for name, count in report.to_put_back.items())
+        console.print(f"From before the rollback, put back by apply: {counts}")
     if report.verdict == "GO":
         console.print("Next: crm-migrate apply")
     else:
@@ -166,6 +169,11 @@ def apply(console: Console, report: ApplyReport) -> None:
     console.print(
         Text(f"Backup {saved['path']} ({size(saved['bytes'])}, restored on trial: {_yes(saved['restore_tested'])})")
     )
+    for name, outcomes in report.put_back.rows.items():
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+        console.print(f"From before the rollback, {name}: {counts}")
+    for row in report.put_back.unfit:
+        console.print(Text(f"  {row.table} {row.key}: {row.reason}", style="yellow"))
     if report.rollback_until:
         console.print(f"Rollback until {report.rollback_until:%Y-%m-%d %H:%M} UTC: crm-migrate rollback")
 
@@ -265,8 +273,17 @@ def rollback(console: Console, report: RollbackReport) -> None:
         console.print(
             Text(f"Made on the new tables and dropped (they are in the file): {_few(report.dropped_objects)}")
         )
+    if report.exported_rows:
+        shown = table("cannot be held", ">inserted", ">changed", ">deleted", ">other")
+        for entity, kinds in report.exported_rows.items():
+            other = sum(count for kind, count in kinds.items() if kind not in ("inserted", "changed", "deleted"))
+            shown.add_row(
+                entity, *(f"{kinds.get(kind, 0):,}" for kind in ("inserted", "changed", "deleted")), f"{other:,}"
+            )
+        console.print(shown)
     if report.exported:
-        console.print(Text(f"What the legacy shape cannot hold: {report.exported}"))
+        console.print(Text(f"What the legacy shape cannot hold: {report.exported}"), soft_wrap=True)
+        console.print("A later apply puts these rows back.")
 
 
 def _few(keys: list[str]) -> str:

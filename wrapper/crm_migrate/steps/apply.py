@@ -21,13 +21,14 @@ from crm_migrate import (
     gates,
     ledger,
     lock,
+    put_back,
     verification,
 )
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, UsageError
 from crm_migrate.ledger import Run, Work
 from crm_migrate.observer import Observer
-from crm_migrate.reports import ApplyReport, apply_report
+from crm_migrate.reports import ApplyReport, apply_report, plain
 from crm_migrate.resources import Sampler
 from crm_migrate.settings import Settings
 from crm_migrate.steps import admission, dry_run
@@ -47,6 +48,7 @@ STEPS = (
     "cutover",
     "validate",
     "verify",
+    "put_back",
     "unlock",
 )
 
@@ -227,6 +229,7 @@ def _from_cutover(stage: Stage) -> None:
     stage.step("cutover", lambda work: cut_over(stage, work))
     stage.step("validate", lambda work: validate(stage, work))
     stage.step("verify", lambda work: verify(stage, work))
+    stage.step("put_back", lambda work: put_back_rows(stage, work))
     stage.step("unlock", lambda work: unlock(stage))
     ledger.set_run(connection, run.run_id, state="completed", verdict="GO", finished_at="now", error=None)
 
@@ -277,6 +280,14 @@ def verify(stage: Stage, work: Work) -> None:
     reasons += [f"{oracle.id}: {oracle.message}" for oracle in result.oracles if oracle.ok is False]
     if reasons:
         raise VerificationFailed(" ".join(reasons[:5]))
+
+
+def put_back_rows(stage: Stage, work: Work) -> None:
+    """Put back what people did before a rollback and the legacy tables could not hold."""
+    put_back.execute(stage.connection, stage.settings, stage.run.run_id)
+    done = put_back.result(stage.connection, stage.run.run_id)
+    work.rows = done.total or None
+    work.detail |= plain(done)
 
 
 def unlock(stage: Stage) -> None:

@@ -30,6 +30,7 @@ STEPS = ("journal", "archive", "records")
 # who did what and when stays for good, and what is meant for people: the rest speaks of rows that are gone
 KEPT = (
     *("runs", "steps", "migration_history", "archives", "archived_tables", "lock", "schedule", "resource_samples"),
+    "exported_rows",
 )
 _ATTEMPTS = 5
 
@@ -350,6 +351,8 @@ def _empty_records(connection: Connection, settings: Settings, work: Work) -> No
         )
     ]
     _patiently(connection, settings, sql.SQL("truncate table {}").format(sql.SQL(", ").join(emptied)))
+    # what a rollback exported and no migration could put back is people's, and in no other place
+    connection.execute("delete from crm_migration.exported_rows where state = 'put back'")
 
 
 def _patiently(connection: Connection, settings: Settings, command: sql.Composed) -> None:

@@ -43,6 +43,7 @@ class RollbackReport:
     apply_run_id: str
     carried_over: dict[str, Any]
     exported: str | None
+    exported_rows: dict[str, dict[str, int]]
     differences: list[Any]
     revived: dict[str, list[str]]
     orphaned: list[str]
@@ -202,6 +203,7 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
         apply_run_id=migrated.run_id,
         carried_over=dict(detail.get("carried_over", {})),
         exported=detail.get("exported"),
+        exported_rows=dict(detail.get("exported_rows", {})),
         differences=list(steps["prove"].detail.get("differences", [])),
         revived=dict(detail.get("revived", {})),
         orphaned=list(detail.get("orphaned", [])),
