@@ -29,7 +29,8 @@ from crm_migrate.steps import stage as stages
 STEPS = ("journal", "archive", "records")
 # who did what and when stays for good, and what is meant for people: the rest speaks of rows that are gone
 KEPT = (
-    *("runs", "steps", "migration_history", "archives", "archived_tables", "lock", "schedule", "resource_samples"),
+    *("runs", "steps", "migration_history", "archives", "archived_tables", "lock", "schedule", "notices"),
+    "resource_samples",
     "exported_rows",
 )
 _ATTEMPTS = 5
