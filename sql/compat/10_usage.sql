@@ -22,7 +22,12 @@ declare
     who text := coalesce(nullif(current_setting('role', true), 'none'), session_user);
 begin
     if coalesce(current_setting('crm_compat.told', true), '') <> 'on' then
-        raise notice 'public.% is kept for the old application only: use %.', quote_ident(tg_table_name), tg_argv[0];
+        raise notice 'public.% is kept for the old application only: use %.', quote_ident(tg_table_name), tg_argv[0]
+            using hint = (
+                select format('It goes away on %s.', to_char(promises.until at time zone 'UTC', 'YYYY-MM-DD'))
+                from crm_compat.promises
+                where promises.relation = tg_table_name
+            );
         perform set_config('crm_compat.told', 'on', false);
     end if;
     insert into crm_compat.usage as counted (role_name, day, backend_pid, relation, operation, writes)
@@ -41,6 +46,11 @@ comment on function crm_compat.count_use() is 'Trigger: counts a statement that 
 create table crm_compat.promises (
     relation text primary key,
     successor text not null,
-    until timestamptz not null
+    until timestamptz not null,
+    dropped_at timestamptz,
+    dropped_by text,
+    reason text,
+    -- other views read it: it left the API's schema instead
+    hidden boolean not null default false
 );
 comment on table crm_compat.promises is 'The compatibility views, what to use instead, and until when they are promised.';

@@ -24,6 +24,7 @@ COMMANDS = (
     "unlock",
     "backup",
     "announce",
+    "compat",
     "docs",
     "config",
     "demo",
@@ -73,7 +74,7 @@ def test_each_command_explains_itself_with_an_example(tmp_path: Path, command: s
 
 
 def test_heavy_libraries_are_not_imported_for_help() -> None:
-    commands = ("announcing", "checking", "migrating", "housekeeping")
+    commands = ("announcing", "checking", "compatibility", "migrating", "housekeeping")
     code = f"import sys, {', '.join(f'crm_migrate.cli.{name}' for name in commands)};"
     code += "print([name for name in ('dbt', 'soda', 'psycopg', 'jinja2', 'psutil') if name in sys.modules])"
     shown = subprocess.run(

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from crm_migrate import (
     access,
     archive,
+    compat,
     consequences,
     database,
     dependants,
@@ -89,6 +90,7 @@ class BringingBack:
         fault_points.reached("rollback.started")
         locked = AccessState.from_json(self._of("access")[0].detail)
         self._lock_tables()
+        compat.put_back(connection, self.settings, self.run_id)
         later = self._later_objects()
         exports.keep(connection, self.settings, self.run_id, later, all_of_it=not self.keep_changes)
         fault_points.reached("rollback.exported")

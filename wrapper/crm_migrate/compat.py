@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
+import psycopg
 from psycopg import sql
 
-from crm_migrate import compat_triggers, database
+from crm_migrate import compat_triggers, database, ledger
 from crm_migrate.compat_views import View, catalog_text, views
 from crm_migrate.database import Connection
+from crm_migrate.errors import Exit, MigrationError, Stopped
 from crm_migrate.legacy import LegacySchema
+from crm_migrate.lock import operator_name
 from crm_migrate.settings import Settings
 
 
-@dataclass(frozen=True)
-class Usage:
-    """How often a role wrote through a view on a day."""
+class StillReferred(MigrationError):
+    """Something that cannot move with the views depends on them."""
 
-    role: str
-    day: date
+    code, exit_code = "CRM-420", Exit.WRONG_STATE
+
+
+class DropBlocked(Stopped):
+    """Somebody's transaction is open on a view; nothing was changed."""
+
+    code = "CRM-704"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A view under a legacy name: what to use instead, until when it stays, and what became of it."""
+
     relation: str
-    operation: str
-    writes: int
-    last_at: datetime
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is there of the layer, and who still uses it."""
-
-    until: datetime | None
-    expired: bool
-    views: tuple[str, ...]
-    usage: tuple[Usage, ...]
+    successor: str
+    until: datetime
+    present: bool
+    dropped_at: datetime | None
+    dropped_by: str | None
+    reason: str | None
+    hidden: bool
 
 
 @dataclass(frozen=True)
@@ -69,66 +76,123 @@ def create_views(connection: Connection, settings: Settings, legacy: LegacySchem
         )
 
 
-def status(connection: Connection) -> Status:
-    """What `compat status` shows. Reads are not counted: the API reads in read-only transactions."""
+def promises(connection: Connection) -> list[Promise]:
+    """The views of the layer; none where nothing was migrated."""
     if not database.exists(connection, "crm_compat.promises"):
-        return Status(None, False, (), ())
-    until, expired = connection.execute(
-        "select min(until), coalesce(now() > min(until), false) from crm_compat.promises"
-    ).fetchone() or (None, False)
-    present = connection.execute(
-        "select relation from crm_compat.promises"
-        " where to_regclass(format('public.%I', relation)) is not null order by 1"
+        return []
+    found = database.rows(
+        connection,
+        """
+        select
+            relation, successor, until,
+            to_regclass(format('public.%I', relation)) is not null as present,
+            dropped_at, dropped_by, reason, hidden
+        from crm_compat.promises
+        order by relation
+        """,
     )
-    used = connection.execute(
-        "select role_name, day, relation, operation, sum(writes)::bigint, max(last_at) from crm_compat.usage"
-        " group by role_name, day, relation, operation order by day desc, role_name, relation, operation"
-    )
-    names = tuple(row[0] for row in present.fetchall())
-    return Status(until, expired, names, tuple(Usage(*row) for row in used))
+    return [Promise(**row) for row in found]
 
 
-def drop_views(connection: Connection) -> Dropped:
-    """End the layer. A view that other views read keeps working for them, out of the API's sight."""
-    dropped: list[str] = []
+def dropped(connection: Connection) -> frozenset[str]:
+    """The views that were ended on purpose."""
+    return frozenset(item.relation for item in promises(connection) if item.dropped_at is not None)
+
+
+def drop_views(connection: Connection, settings: Settings, *, reason: str | None = None) -> Dropped:
+    """End the layer in one transaction. A view that other views read keeps working for them, out of the API's sight.
+
+    Only the views go, with their triggers: what keeps the new tables in step with each other (`contacts.company_id` and
+    the primary link, an opportunity and its customer, a task and its activity) serves the new application too.
+
+    Raises:
+        DropBlocked: a lock was not granted.
+        StillReferred: something else than a view depends on them.
+    """
+    gone: list[str] = []
     hidden: list[str] = []
-    with connection.transaction():
-        for name in status(connection).views:
-            view = sql.Identifier("public", name)
-            for operation in ("insert", "update", "delete"):
+    try:
+        with connection.transaction():
+            database.set_timeout(connection, "lock_timeout", settings.lock_timeout, local=True)
+            for item in promises(connection):
+                if not item.present:
+                    continue
+                stays = _drop(connection, item.relation)
+                (hidden if stays else gone).append(item.relation)
                 connection.execute(
-                    sql.SQL("drop function if exists {} cascade").format(
-                        sql.Identifier("crm_compat", f"{name}_{operation}")
-                    )
+                    "update crm_compat.promises set dropped_at = clock_timestamp(), dropped_by = %s, reason = %s,"
+                    " hidden = %s where relation = %s",
+                    [operator_name(), reason, stays, item.relation],
                 )
-            connection.execute(sql.SQL("drop trigger if exists crm_count on {}").format(view))
-            read_by_others = database.scalar(
-                connection,
-                """
-                select exists (
-                    select from pg_catalog.pg_depend
-                    inner join pg_catalog.pg_rewrite on pg_rewrite.oid = pg_depend.objid
-                    where pg_depend.classid = 'pg_catalog.pg_rewrite'::regclass
-                        and pg_depend.refobjid = %s::regclass
-                        and pg_rewrite.ev_class <> pg_depend.refobjid
-                )
-                """,
-                [view.as_string(connection)],
-            )
-            if read_by_others:
-                connection.execute(sql.SQL("alter view {} set schema crm_compat").format(view))
-                hidden.append(name)
-            else:
-                connection.execute(sql.SQL("drop view {}").format(view))
-                dropped.append(name)
-        connection.execute("notify pgrst, 'reload schema'")
-    return Dropped(tuple(dropped), tuple(hidden))
+            connection.execute("notify pgrst, 'reload schema'")
+    except psycopg.errors.LockNotAvailable as error:
+        raise DropBlocked(
+            "Somebody's transaction is open on an old name.",
+            why=str(error).splitlines()[0],
+            next="Run crm-migrate compat drop again, or end that session.",
+        ) from None
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise StillReferred(
+            "Something depends on the old names that cannot do without them.",
+            why=error.diag.message_detail or str(error).splitlines()[0],
+            next="Change or drop what is named, then run crm-migrate compat drop again.",
+        ) from None
+    return Dropped(tuple(gone), tuple(hidden))
+
+
+def put_back(connection: Connection, settings: Settings, run_id: str) -> None:
+    """For a rollback, which reads what the views show: those that were dropped, without their triggers."""
+    ended = {item.relation: item for item in promises(connection) if item.dropped_at is not None and not item.present}
+    if not ended:
+        return
+    legacy = LegacySchema.from_json(ledger.get(connection, run_id).summary["legacy"])
+    for view in views(connection, settings, legacy):
+        if view.name not in ended:
+            continue
+        if ended[view.name].hidden:
+            hidden = sql.Identifier("crm_compat", view.name)
+            connection.execute(sql.SQL("alter view {} set schema public").format(hidden))
+        else:
+            connection.execute(_bare(view))
+
+
+def _drop(connection: Connection, name: str) -> bool:
+    """Drop a view; True when it had to be hidden."""
+    view = sql.Identifier("public", name)
+    for operation in ("insert", "update", "delete"):
+        function = sql.Identifier("crm_compat", f"{name}_{operation}")
+        connection.execute(sql.SQL("drop function if exists {} cascade").format(function))
+    connection.execute(sql.SQL("drop trigger if exists crm_count on {}").format(view))
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("drop view {}").format(view))
+    except psycopg.errors.DependentObjectsStillExist:
+        if not _only_views_read(connection, view):
+            raise
+        connection.execute(sql.SQL("alter view {} set schema crm_compat").format(view))
+        return True
+    return False
+
+
+def _only_views_read(connection: Connection, view: sql.Identifier) -> bool:
+    """Whether what depends on the view are rules of views alone, which follow it into another schema."""
+    others = database.scalar(
+        connection,
+        """
+        select count(*)
+        from pg_catalog.pg_depend
+        inner join pg_catalog.pg_class on pg_class.oid = %s::regclass
+        where pg_depend.deptype = 'n'
+            and pg_depend.classid <> 'pg_catalog.pg_rewrite'::regclass
+            and pg_depend.refobjid in (pg_class.oid, pg_class.reltype)
+        """,
+        [view.as_string(connection)],
+    )
+    return not others
 
 
 def _create(connection: Connection, view: View) -> None:
-    connection.execute(
-        sql.SQL("create view {} with (security_invoker = true) as\n{}").format(view.identifier, view.selection)
-    )
+    connection.execute(_bare(view))
     for column in view.columns:
         if column.default is not None and column.written:
             connection.execute(
@@ -168,6 +232,10 @@ def _create(connection: Connection, view: View) -> None:
             " execute function crm_compat.count_use({})"
         ).format(view.identifier, sql.Literal(view.successor))
     )
+
+
+def _bare(view: View) -> sql.Composed:
+    return sql.SQL("create view {} with (security_invoker = true) as\n{}").format(view.identifier, view.selection)
 
 
 def _quoted(body: sql.Composable, connection: Connection) -> sql.Composable:

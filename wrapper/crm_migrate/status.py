@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from crm_migrate import database, ledger, lock
+from crm_migrate import compat, database, ledger, lock
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.ledger import Step
@@ -54,6 +54,8 @@ class Status:
     rollback_until: datetime | None
     archive_until: datetime | None
     next_command: str
+    old_names_until: datetime | None = None
+    """Until when the compatibility views stay; None when there are none."""
 
     exit_code = Exit.OK
 
@@ -102,6 +104,7 @@ def read(connection: Connection) -> Status:
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
         next_command=_next(run.kind, state, locked=owner is not None, cut_over=run.cutover_at is not None),
+        old_names_until=min((item.until for item in compat.promises(connection) if item.present), default=None),
     )
 
 

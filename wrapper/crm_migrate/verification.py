@@ -81,7 +81,7 @@ def run(
 def _sample(
     connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, wanted: int, seed: int
 ) -> Samples:
-    pairs = oracles.pairs(settings, legacy)
+    pairs = oracles.live_pairs(connection, settings, legacy)
     records: list[SampledRecord] = []
     keys = {pair.entity: _keys(connection, pair, run_id, wanted, seed) for pair in pairs}
     # as many of each as there are, in turn, until there are enough
@@ -123,7 +123,7 @@ def _record(connection: Connection, pair: Pair, key: int, people: frozenset[str]
 
 
 def _fields(
-    connection: Connection, table: sql.Identifier, columns: list[str], key: int
+    connection: Connection, table: sql.Composable, columns: list[str], key: int
 ) -> Mapping[str, str | None] | None:
     listed = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
     rows = database.rows(connection, sql.SQL("select {} from {} where id = %s").format(listed, table), [key])

@@ -47,6 +47,7 @@ def main() -> None:
         announcing,
         archiving,
         checking,
+        compatibility,
         explaining,
         housekeeping,
         migrating,

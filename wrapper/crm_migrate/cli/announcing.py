@@ -75,9 +75,13 @@ def announce_due(dsn: Dsn = None, config: Config = None, json: Json = False, deb
         from crm_migrate import log
         from crm_migrate.steps import announce as step
 
-        log.open_log(call.settings, "announce due")
         with call.connection() as connection:
-            call.finish(step.due(connection, call.settings), _show_delivery)
+            report = step.due(connection, call.settings)
+        # a minute in which there was nothing to do leaves no line in the log
+        if any(report.queued.values()) or report.sent or report.retried or report.failed:
+            log.open_log(call.settings, "announce due")
+            log.event("notices", **report.as_json())
+        call.finish(report, _show_delivery)
 
 
 @announce.command("send")
@@ -106,7 +110,9 @@ def announce_send(
                 call.finish(step.send_test(connection, call.settings, event, to), _show_delivery)
             else:
                 call.agree(f"This writes to everybody in {connection.info.dbname}. Go on?", yes)
-                call.finish(step.send(connection, call.settings, event), _show_delivery)
+                report = step.send(connection, call.settings, event)
+                log.event("notices", **report.as_json())
+                call.finish(report, _show_delivery)
 
 
 @announce.command("preview")

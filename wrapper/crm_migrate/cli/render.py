@@ -243,6 +243,8 @@ def status_view(found: Status) -> RenderableType:
         lines.append(Text(f"{found.error['code']}  {found.error['what']} {found.error['why']}", style="red"))
     if found.rollback_until:
         lines.append(Text(f"Rollback until {found.rollback_until:%Y-%m-%d %H:%M} UTC"))
+    if found.old_names_until:
+        lines.append(Text(f"Old names until {found.old_names_until:%Y-%m-%d}: crm-migrate compat status"))
     lines.append(Text(f"Next: {found.next_command}"))
     return Group(*lines)
 

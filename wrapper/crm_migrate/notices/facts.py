@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from psycopg import sql
 
-from crm_migrate import compat, database, ledger
+from crm_migrate import compat, compat_usage, database, ledger
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError
 from crm_migrate.ledger import Run
@@ -215,9 +215,9 @@ def _summary(connection: Connection, settings: Settings, run: Run) -> Summary:
 
 
 def _names(connection: Connection, zone: ZoneInfo) -> dict[str, Any]:
-    found = compat.status(connection)
+    promised = compat.promises(connection)
     used: dict[tuple[str, str], dict[str, Any]] = {}
-    for usage in found.usage:
+    for usage in compat_usage.writes(connection):
         entry = used.setdefault((usage.role, usage.relation), {"writes": 0, "last": usage.last_at})
         entry["writes"] += usage.writes
         entry["last"] = max(entry["last"], usage.last_at)
@@ -226,8 +226,8 @@ def _names(connection: Connection, zone: ZoneInfo) -> dict[str, Any]:
         for (role, relation), entry in sorted(used.items(), key=lambda item: -item[1]["writes"])
     ]
     return {
-        "names_end": day(found.until, zone) if found.until else None,
-        "names": found.views,
+        "names_end": day(min(item.until for item in promised), zone) if promised else None,
+        "names": tuple(item.relation for item in promised if item.present),
         "uses": uses[:_USES],
     }
 

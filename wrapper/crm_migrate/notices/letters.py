@@ -19,8 +19,8 @@ from crm_migrate.notices import mail, outbox, recipients
 from crm_migrate.settings import Settings
 
 _WIDTH = 72
-_EVERYBODY = "everybody who has an account"
-_AUDIENCE = dict.fromkeys(outbox.FOR_ADMINISTRATORS, "every administrator")
+_EVERYBODY = "everybody who has an account in"
+_AUDIENCE = dict.fromkeys(outbox.FOR_ADMINISTRATORS, "every administrator of")
 _LONGEST_SUBJECT = 200
 
 

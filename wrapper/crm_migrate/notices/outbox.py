@@ -13,7 +13,7 @@ from email.message import EmailMessage
 
 import psycopg
 
-from crm_migrate import database, log
+from crm_migrate import database
 from crm_migrate.database import Connection
 from crm_migrate.notices.mail import MailServer, MailServerFails, Refused
 from crm_migrate.notices.recipients import Person
@@ -169,7 +169,6 @@ def deliver(
     result.pending = int(
         database.scalar(connection, "select count(*) from crm_migration.notices where state = 'pending'")
     )
-    log.event("notices", sent=result.sent, retried=result.retried, failed=result.failed, problem=result.server_problem)
     return result
 
 
