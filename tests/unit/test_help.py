@@ -47,6 +47,8 @@ PAGES = {
             "compat drop",
             "docs",
             "explain",
+            "sample",
+            "kit",
             "config",
             "demo",
             "serve",

@@ -19,6 +19,7 @@ from crm_migrate.errors import Exit
 from crm_migrate.estimate import Estimate
 from crm_migrate.findings import Finding, Verdict
 from crm_migrate.ledger import Run, Step
+from crm_migrate.outcomes import Comparison
 from crm_migrate.put_back import PutBack
 from crm_migrate.settings import Settings
 
@@ -80,6 +81,7 @@ class DryRunReport:
     on_copy: Mapping[str, Any] | None = None
     # rows that people made before a rollback and that `apply` will put back
     to_put_back: Mapping[str, int] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
     @property
     def exit_code(self) -> Exit:

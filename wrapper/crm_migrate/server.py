@@ -228,7 +228,7 @@ class EmbeddedServer:
 
     def _start_somewhere(self, folder: Path) -> None:
         for attempt in range(1, PORT_TRIES + 1):
-            self.port = self._wanted_port or _free_port()
+            self.port = self._wanted_port or free_port()
             try:
                 self._start_on(self.port, folder)
                 break
@@ -380,7 +380,7 @@ def _owner_lives(owner: dict[str, Any]) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

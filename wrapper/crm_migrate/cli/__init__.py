@@ -49,8 +49,10 @@ def main() -> None:
         checking,
         compatibility,
         explaining,
+        frontend,
         housekeeping,
         migrating,
+        sampling,
         serving,
     )
 

@@ -36,6 +36,15 @@ def dry_run(
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Check without building; not enough for apply.")] = False,
     keep_build: Annotated[bool, typer.Option("--keep-build", help="Leave the schema crm_build to look at.")] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="RUN",
+            help="Which rows differ from that dry run's outcome; or: last.",
+            show_default=False,
+        ),
+    ] = None,
     accept_warning: Annotated[
         list[str] | None,
         typer.Option("--accept-warning", help="Code of a warning that is accepted; repeatable.", show_default=False),
@@ -58,6 +67,11 @@ def dry_run(
 
         if accept_warning and not (reason or "").strip():
             raise UsageError("A warning is accepted with a reason only.", next="--reason TEXT")
+        if compare is not None and (on_copy or quick):
+            raise UsageError(
+                "Outcomes are compared where everything is built, on the database itself.",
+                next="--compare without --on-copy and --quick",
+            )
         log.open_log(call.settings, "dry-run")
         accepted = dict.fromkeys(accept_warning or (), reason or "")
         with call.connection() as connection, Watch(call.settings, quiet=json) as watch:
@@ -67,7 +81,13 @@ def dry_run(
                 result = copy_step.run(connection, call.settings, watch, accepted=accepted)
             else:
                 result = step.run(
-                    connection, call.settings, watch, accepted=accepted, quick=quick, keep_build=keep_build
+                    connection,
+                    call.settings,
+                    watch,
+                    accepted=accepted,
+                    quick=quick,
+                    keep_build=keep_build,
+                    compare=compare,
                 )
             if report is not None:
                 report_html.write_dry_run(connection, result, report)

@@ -12,10 +12,12 @@ from rich.text import Text
 
 from crm_migrate.cli.invocation import stdout
 from crm_migrate.cli.progress import describe
+from crm_migrate.cli.visible import visible
 
 if TYPE_CHECKING:
     from crm_migrate.doctor import Examination
     from crm_migrate.findings import Finding
+    from crm_migrate.outcomes import Comparison
     from crm_migrate.reports import ApplyReport, DryRunReport, StageCount
     from crm_migrate.status import Status
     from crm_migrate.steps.backup import BackupList, BackupReport
@@ -113,7 +115,7 @@ def counts_table(counts: Mapping[str, int]) -> Table:
     return shown
 
 
-def dry_run(console: Console, report: DryRunReport) -> None:
+def dry_run(console: Console, report: DryRunReport, *, next_command: str = "crm-migrate apply") -> None:
     """The verdict first, then why, then what it will take."""
     verdict = Text(report.verdict, style="bold green" if report.verdict == "GO" else "bold red")
     console.print(Text("Dry run ") + Text(report.run_id) + Text(": ") + verdict)
@@ -133,6 +135,8 @@ def dry_run(console: Console, report: DryRunReport) -> None:
         console.print("Quick: nothing was built, so this is not enough for apply.")
         return
     console.print(counts_table(report.new_entities))
+    if report.comparison is not None:
+        comparison(console, report.comparison)
     rehearsal = report.cutover_rehearsal
     console.print(
         f"Cutover rehearsed and rolled back: {'ok' if rehearsal['ok'] else 'NOT possible'}"
@@ -151,9 +155,32 @@ def dry_run(console: Console, report: DryRunReport) -> None:
         counts = ", ".join(f"{name} {count:,}" for name, count in report.to_put_back.items())
         console.print(f"From before the rollback, put back by apply: {counts}")
     if report.verdict == "GO":
-        console.print("Next: crm-migrate apply")
+        console.print(f"Next: {next_command}")
     else:
         console.print("Next: mend what is named above, or accept a warning: --accept-warning CODE --reason TEXT")
+
+
+def comparison(console: Console, found: Comparison) -> None:
+    """Which rows a run moves against an earlier one."""
+    console.print(Text(f"Against run {found.earlier_run_id}: {found.rows:,} records with another outcome"))
+    if not found.aspects:
+        return
+    shown = table("entity", "aspect", ">rows", "most of them", "for example")
+    for aspect in found.aspects:
+        told = [
+            (f"{_outcome(move.before)} -> {_outcome(move.after)}  ({move.rows:,})", ", ".join(move.sample_keys[:3]))
+            if (move.before, move.after) != (None, None)
+            else ("", ", ".join(move.sample_keys[:3]))
+            for move in aspect.moves[:3]
+        ]
+        for number, (moved, keys) in enumerate(told):
+            first = (aspect.entity, aspect.aspect, f"{aspect.rows:,}") if number == 0 else ("", "", "")
+            shown.add_row(*first, Text(moved), Text(keys))
+    console.print(shown)
+
+
+def _outcome(value: str | None) -> str:
+    return "none" if value is None else visible(value, limit=60)
 
 
 def apply(console: Console, report: ApplyReport) -> None:

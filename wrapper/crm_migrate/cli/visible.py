@@ -11,9 +11,9 @@ def visible(text: object, *, limit: int | None = None) -> str:
     Escape sequences would move the cursor or forge output, marks of direction would turn a line around.
     """
     whole = str(text)
-    cut = whole if limit is None or len(whole) <= limit else whole[: max(limit - 1, 0)]
+    cut = whole if limit is None or len(whole) <= limit else whole[:limit]
     shown = "".join(_one(letter) for letter in cut)
-    return shown if cut is whole else f"{shown}… ({len(whole):,} characters)"
+    return shown if cut is whole else f"{shown}... ({len(whole):,} characters)"
 
 
 def _one(letter: str) -> str:

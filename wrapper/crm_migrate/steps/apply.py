@@ -21,6 +21,7 @@ from crm_migrate import (
     gates,
     ledger,
     lock,
+    outcomes,
     put_back,
     verification,
 )
@@ -103,6 +104,8 @@ def run(
         ledger.set_run(connection, run.run_id, state="failed", finished_at="now")
         run = None
     resumed = run is not None
+    if not resumed:
+        outcomes.forget(connection)
     run, found = (
         admission.resume(connection, settings, run) if run is not None else admission.begin(connection, settings, STEPS)
     )

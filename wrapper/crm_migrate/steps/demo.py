@@ -79,7 +79,7 @@ def run(*, contacts: int, generation: str, folder: Path | None, watch: Watcher) 
     if generation not in set(Generation):
         raise UsageError(f"There is no generation {generation!r}.", next="--generation 2025 or --generation 2026")
     started = time.monotonic()
-    place = _empty_folder(folder)
+    place = empty_folder(folder or Path(".crm-migrate/demo"))
     with EmbeddedServer(place / "server") as server:
         with database.connect(Settings(dsn=server.dsn("postgres"))) as maintenance:
             maintenance.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
@@ -139,11 +139,18 @@ def _play(
     )
 
 
-def _empty_folder(folder: Path | None) -> Path:
-    place = (folder or Path(".crm-migrate/demo")).absolute()
+def empty_folder(folder: Path) -> Path:
+    """A folder for a private server: made, or emptied of an earlier one.
+
+    Raises:
+        UsageError: it holds something else.
+    """
+    place = folder.absolute()
     if place.exists() and any(place.iterdir()):
         if not (place / "server" / "PG_VERSION").exists() and not (place / "migration.log").exists():
-            raise UsageError(f"The folder {place} holds something that is not a demo.", next="--keep another folder")
+            raise UsageError(
+                f"The folder {place} holds something that is not an earlier one of these.", next="--keep another folder"
+            )
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)
     return place

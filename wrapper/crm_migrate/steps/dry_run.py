@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from crm_migrate import access, control, cutover, estimate, findings, gates, inputs, ledger, legacy, lock, seeds
+from crm_migrate import (
+    access,
+    control,
+    cutover,
+    estimate,
+    findings,
+    gates,
+    inputs,
+    ledger,
+    legacy,
+    lock,
+    outcomes,
+    seeds,
+)
 from crm_migrate.access import AccessState
 from crm_migrate.cutover import CutoverResult
 from crm_migrate.database import Connection
@@ -27,6 +40,7 @@ STEPS = (
     "transform_stage_1_5",
     "prepare",
     "target_gate",
+    "outcomes",
     "rehearsal",
     "verdict",
 )
@@ -41,6 +55,7 @@ def run(
     accepted: Mapping[str, str],
     quick: bool = False,
     keep_build: bool = False,
+    compare: str | None = None,
 ) -> DryRunReport:
     """Try the migration on the database as it is, while people work with it.
 
@@ -48,6 +63,7 @@ def run(
         accepted: warnings by code, with the reason for which each is accepted.
         quick: check without building; its verdict is not enough for `apply`.
         keep_build: leave the build schema for people to look at.
+        compare: an earlier dry run, or `last`: say which rows have another outcome than then.
 
     Raises:
         MigrationError: something kept the dry run from finishing; a NO-GO is not an error but a verdict.
@@ -56,6 +72,7 @@ def run(
     lock.claim(connection)
     _refuse_under_lock(connection)
     found = legacy.detect(connection)
+    earlier = outcomes.require(connection, compare) if compare is not None else None
     taken = inputs.take(connection, settings)
     for unfinished in _unfinished(connection):
         ledger.set_run(connection, unfinished.run_id, state="failed", finished_at="now")
@@ -72,7 +89,7 @@ def run(
     stage = Stage(connection, settings, run, found, observer)
     with Sampler(settings, run.run_id):
         try:
-            return _play(stage, quick=quick)
+            return _play(stage, quick=quick, earlier=earlier)
         except MigrationError as error:
             if not connection.closed:
                 ledger.set_run(connection, run.run_id, state="failed", finished_at="now", error=error.as_dict())
@@ -82,7 +99,7 @@ def run(
                 control.end_build(connection)
 
 
-def _play(stage: Stage, *, quick: bool) -> DryRunReport:
+def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
     connection, settings, run = stage.connection, stage.settings, stage.run
     started = findings.snapshot(connection)
     rehearsed: CutoverResult | None = None
@@ -102,6 +119,7 @@ def _play(stage: Stage, *, quick: bool) -> DryRunReport:
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
         stage.step("target_gate", lambda work: run_gate(stage, "target", work))
+        stage.step("outcomes", lambda work: _keep_outcomes(stage, work, earlier))
         stage.step("rehearsal", rehearse)
     findings.recheck_moved(connection, run.run_id, started)
 
@@ -109,6 +127,8 @@ def _play(stage: Stage, *, quick: bool) -> DryRunReport:
     stage.step("verdict", lambda work: work.detail.update(reasons=list(verdict.reasons)))
     estimated = None if quick else estimate.of_dry_run(connection, settings, run.run_id)
     report = dry_run_report(connection, run, verdict, rehearsed, estimated)
+    if earlier is not None:
+        report = replace(report, comparison=outcomes.compare(connection, earlier, run.run_id))
     passed = verdict.go and not quick
     ledger.set_run(
         connection,
@@ -119,6 +139,10 @@ def _play(stage: Stage, *, quick: bool) -> DryRunReport:
         finished_at="now",
     )
     return report
+
+
+def _keep_outcomes(stage: Stage, work: Work, earlier: str | None) -> None:
+    work.rows = outcomes.keep(stage.connection, stage.run.run_id, compared=earlier)
 
 
 def check_seeds(stage: Stage) -> None:

@@ -1,0 +1,89 @@
+-- How the outcomes of two runs differ: per entity and aspect how many rows moved, from what to what, and some of their keys.
+with
+
+paired as (
+    select
+        coalesce(earlier.entity, later.entity) as entity,
+        coalesce(earlier.key, later.key) as key,
+        coalesce(earlier.other_key, later.other_key) as other_key,
+        earlier.outcome as before,
+        later.outcome as after
+    from {earlier} as earlier
+    full join {later} as later
+        on earlier.entity = later.entity
+        and earlier.key = later.key
+        and coalesce(earlier.other_key, 0) = coalesce(later.other_key, 0)
+    where earlier.outcome is distinct from later.outcome
+),
+
+moves as (
+    select
+        paired.entity,
+        aspect.name as aspect,
+        paired.before ->> aspect.name as before,
+        paired.after ->> aspect.name as after,
+        paired.key,
+        paired.other_key
+    from paired
+    cross join lateral jsonb_object_keys(paired.before) as aspect (name)
+    where paired.before is not null
+        and paired.after is not null
+        and paired.before -> aspect.name is distinct from paired.after -> aspect.name
+
+    union all
+
+    -- only one of the runs made anything of it: rejected, left out, or not there at that time
+    select
+        paired.entity,
+        case when paired.after is null then 'only before' else 'only now' end as aspect,
+        null as before,
+        null as after,
+        paired.key,
+        paired.other_key
+    from paired
+    where paired.before is null or paired.after is null
+),
+
+counted as (
+    select
+        moves.entity,
+        moves.aspect,
+        moves.before,
+        moves.after,
+        count(*) as rows,
+        (array_agg(concat_ws('-', moves.key, moves.other_key) order by moves.key, moves.other_key))[1:5] as sample_keys
+    from moves
+    group by moves.entity, moves.aspect, moves.before, moves.after
+),
+
+ranked as (
+    select
+        counted.entity,
+        counted.aspect,
+        counted.before,
+        counted.after,
+        counted.rows,
+        counted.sample_keys,
+        sum(counted.rows) over (partition by counted.entity, counted.aspect)::bigint as aspect_rows,
+        row_number() over (
+            partition by counted.entity, counted.aspect
+            order by counted.rows desc, counted.before, counted.after
+        ) as place
+    from counted
+)
+
+select
+    ranked.entity,
+    ranked.aspect,
+    ranked.aspect_rows,
+    ranked.before,
+    ranked.after,
+    ranked.rows,
+    ranked.sample_keys
+from ranked
+where ranked.place <= {moves}
+order by
+    array_position(array['deals', 'contacts', 'companies', 'tasks', 'relationships'], ranked.entity),
+    ranked.aspect_rows desc,
+    ranked.aspect,
+    ranked.place

@@ -1,0 +1,74 @@
+"""What a terminal gets: completion, few letters, narrow windows, and nothing that it would obey."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.progress import BarColumn, Progress
+
+from crm_migrate import paths
+from crm_migrate.cli import render
+from crm_migrate.cli.invocation import stdout
+from crm_migrate.cli.visible import visible
+from crm_migrate.outcomes import Aspect, Comparison, Move
+
+COMPLETE = "_CRM_MIGRATE_COMPLETE"
+
+
+def completed(**environ: str) -> subprocess.CompletedProcess[str]:
+    """The installed program, as a shell's completion calls it."""
+    return subprocess.run(
+        ["crm-migrate", "--show-completion", "bash"] if not environ else ["crm-migrate"],
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(paths.PROJECT / "wrapper"),
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_shell_completes_commands_and_options() -> None:
+    commands = completed(**{COMPLETE: "complete_bash"}, COMP_WORDS="crm-migrate ", COMP_CWORD="1").stdout.split()
+    assert {"apply", "dry-run", "explain", "kit", "rollback", "sample", "status"} <= set(commands)
+    found = completed(**{COMPLETE: "complete_bash"}, COMP_WORDS="crm-migrate dry-run --comp", COMP_CWORD="2").stdout
+    assert found.split() == ["--compare"]
+    found = completed(**{COMPLETE: "complete_zsh"}, _TYPER_COMPLETE_ARGS="crm-migrate backup ver").stdout
+    assert "verify" in found
+    # what is installed for a shell asks the program by the same variable
+    assert COMPLETE in completed().stdout
+
+
+def test_escapes_and_marks_of_direction_are_written_out() -> None:
+    assert visible("\x1b[2J\u202eab\x9b\u2066") == "\\x1b[2J\\u202eab\\x9b\\u2066"
+    assert visible("שלום 👩‍👩‍👧 Zürich") == "שלום 👩‍👩‍👧 Zürich"
+    assert visible("x" * 50, limit=10) == "x" * 10 + "... (50 characters)"
+    assert visible("line\nnext\ttab\x00") == "line\\nnext\\ttab\\x00"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_tables_and_bars_on_a_terminal_of_few_letters(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, errors="strict"))
+    monkeypatch.setenv("COLUMNS", "80")
+    console = stdout()
+    shown = render.table("a long name of a column", ">rows", "meaning", title="title")
+    shown.add_row("x" * 100, "1", "words " * 40)
+    console.print(shown)
+    moves = (Move("proposal", "lead", 3, ("1", "2", "3")), Move(None, "\x1b[31m" + "y" * 500, 1, ("4",)))
+    render.comparison(console, Comparison("20261125-120000-abcd", 4, (Aspect("deals", "stage", 4, moves),)))
+    with Progress(BarColumn(bar_width=20), console=console) as progress:
+        progress.add_task("at work", total=10, completed=5)
+    sys.stdout.flush()
+    text = raw.getvalue().decode(encoding)
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert "proposal -> lead" in text
+    assert max(map(len, text.splitlines())) <= 80
