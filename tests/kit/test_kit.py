@@ -28,6 +28,7 @@ from crm_migrate.kit.files import KitReport
 from crm_migrate.kit.fixtures import WHOLE, Fixtures, Part
 from crm_migrate.server import free_port
 from crm_migrate.settings import Settings
+from crm_migrate.web.banner import Banner
 from people import as_role, value
 from running import program
 
@@ -385,6 +386,10 @@ def test_kit_of_the_program_and_its_refusals(
     assert all(
         name.split("/")[0].split(".")[0] in guide for name in document["files"] if name not in ("README.md", "kit.json")
     )
+
+    # the banner reads what the status page says
+    interface = (tmp_path / "kit/banner.ts").read_text().split("interface Banner {")[1].split("}")[0]
+    assert {line.split(":")[0].strip() for line in interface.strip().splitlines()} <= set(Banner.model_fields)
 
     # when nobody can roll back any more the redirects are permanent
     migrated_2026.execute("update crm_migration.runs set rollback_until = now() - interval '1 second'")

@@ -227,6 +227,12 @@ def test_hostile_values_do_not_reach_the_terminal_as_they_are(migrated_2026: Con
     ).communicate(timeout=60)
     assert ascii_only.isascii(), said
     assert "contact_organizations" in ascii_only
+    watched, said = program(settings, "status", "--watch", COLUMNS="80", PYTHONIOENCODING="cp1252").communicate(
+        timeout=60
+    )
+    assert watched.isascii(), said
+    assert "unlock" in watched
+    assert max(map(len, watched.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,17 @@ def test_escapes_and_marks_of_direction_are_written_out() -> None:
     assert visible("שלום 👩‍👩‍👧 Zürich") == "שלום 👩‍👩‍👧 Zürich"
     assert visible("x" * 50, limit=10) == "x" * 10 + "... (50 characters)"
     assert visible("line\nnext\ttab\x00") == "line\\nnext\\ttab\\x00"
+    assert visible("line\nnext\r", lines=True) == "line\nnext\\r"
+    # an error that quotes what it was given
+    shown = subprocess.run(
+        [sys.executable, "-m", "crm_migrate", "doctor", "--config", "\x1b[2Jmissing.toml"],
+        env={**os.environ, "PYTHONPATH": str(paths.PROJECT / "wrapper"), "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 2
+    assert "\\x1b[2Jmissing.toml" in shown.stderr
+    assert "\x1b" not in shown.stdout + shown.stderr
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])

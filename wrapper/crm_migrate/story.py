@@ -263,9 +263,11 @@ class _Teller:
             return "excluded"
         if main is not None and main.values.get("deleted_at") is not None:
             return "deleted"
-        if main is None and "rejected" in severities:
+        # a task stays as it is; what may be refused is its activity
+        is_missing = main is None or (self.entity == "tasks" and main.table != "activities")
+        if is_missing and "rejected" in severities:
             return "rejected"
-        if main is None and self.place.state == "migrated":
+        if is_missing and self.place.state == "migrated":
             return "deleted"
         return "migrated" if self.place.state == "migrated" else "pending"
 

@@ -211,8 +211,10 @@ def _show(error: MigrationError, call: Invocation, command: str, *, json: bool) 
         return
     from rich.text import Text
 
+    from crm_migrate.cli.visible import visible
+
     console = stderr()
-    console.print(Text(f"{error.code}  {error.what}", style="bold red"))
+    console.print(Text(visible(f"{error.code}  {error.what}", lines=True), style="bold red"))
     for label, text in (("why", error.why), ("state", error.state), ("next", error.next)):
         if text:
-            console.print(Text(f"  {label:<6}", style="dim") + Text(text))
+            console.print(Text(f"  {label:<6}", style="dim") + Text(visible(text, lines=True)))

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from crm_migrate.cli.invocation import stdout
 from crm_migrate.cli.progress import describe
-from crm_migrate.cli.visible import visible
+from crm_migrate.cli.visible import Text, visible
 
 if TYPE_CHECKING:
     from crm_migrate.doctor import Examination

@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database, legacy, sample, seeds
+from crm_migrate import cutover, database, legacy, sample, seeds
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, UsageError
 from crm_migrate.reports import DryRunReport, plain
@@ -80,8 +80,9 @@ def run(
     files = {name: read(settings.seeds_dir, name) for name in FILES}
     choice = Choice(percent, seed, sorted(set(seeds.companies_of(connection, files).values())))
     with _folder(keep) as place, EmbeddedServer(place / "server") as server:
+        # nobody else is there whom a rehearsal could keep waiting
         there = dataclasses.replace(
-            settings,
+            cutover.without_limit(settings),
             dsn=server.dsn(DATABASE),
             work_dir=place,
             backup_dir=place / "backups",
