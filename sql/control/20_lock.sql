@@ -8,10 +8,31 @@ create table if not exists crm_migration.lock (
     pid integer not null,
     backend_pid integer not null,
     acquired_at timestamptz not null default clock_timestamp(),
+    -- from here to releasing_at nobody's write was accepted
+    held_at timestamptz,
+    releasing_at timestamptz,
     released_at timestamptz,
     layers jsonb not null default '[]',
     access_before jsonb not null
 );
+alter table crm_migration.lock
+add column if not exists held_at timestamptz,
+add column if not exists releasing_at timestamptz;
+
+-- The sessions that have claimed this database: one, or none.
+create or replace function crm_migration.claims() returns setof integer
+language sql
+stable
+set search_path = ''
+as $$
+    select pg_locks.pid
+    from pg_catalog.pg_locks
+    where pg_locks.locktype = 'advisory'
+        and pg_locks.granted
+        and pg_locks.objsubid = 1
+        and pg_locks.database = (select pg_database.oid from pg_catalog.pg_database where pg_database.datname = current_database())
+        and (pg_locks.classid::bigint << 32) | pg_locks.objid::bigint = hashtextextended('crm-migrate', 0)
+$$;
 
 create or replace function crm_migration.refuse_write() returns trigger
 language plpgsql
@@ -35,19 +56,13 @@ declare
     table_oid oid;
 begin
     for table_oid in
-        select pg_class.oid
-        from pg_catalog.pg_class
-        where pg_class.relnamespace = crm_schema::regnamespace
-            and pg_class.relkind in ('r', 'p')
-            and not exists (
-                select from pg_catalog.pg_depend
-                where pg_depend.classid = 'pg_catalog.pg_class'::regclass and pg_depend.objid = pg_class.oid and pg_depend.deptype = 'e'
-            )
-            and not exists (
-                select from pg_catalog.pg_trigger
-                where pg_trigger.tgrelid = pg_class.oid and pg_trigger.tgname = 'crm_migrate_fence'
-            )
-        order by pg_class.oid
+        select fenced_table
+        from crm_migration.tables_to_fence(crm_schema) as fenced_table
+        where not exists (
+            select from pg_catalog.pg_trigger
+            where pg_trigger.tgrelid = fenced_table and pg_trigger.tgname = 'crm_migrate_fence'
+        )
+        order by fenced_table::oid
     loop
         execute format(
             'create trigger crm_migrate_fence before insert or update or delete or truncate on %s '
@@ -71,10 +86,9 @@ declare
     table_oid oid;
 begin
     for table_oid in
-        select pg_trigger.tgrelid
-        from pg_catalog.pg_trigger
-        where pg_trigger.tgname = 'crm_migrate_fence' and pg_trigger.tgparentid = 0
-        order by pg_trigger.tgrelid
+        select fenced_table
+        from crm_migration.fenced_tables() as fenced_table
+        order by fenced_table::oid
     loop
         execute format('drop trigger crm_migrate_fence on %s', table_oid::regclass);
         dropped := dropped + 1;

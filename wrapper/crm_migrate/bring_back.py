@@ -24,6 +24,7 @@ from crm_migrate import (
     fault_points,
     fingerprint,
     preflight,
+    table_locks,
 )
 from crm_migrate.access import AccessState
 from crm_migrate.consequences import Orphan
@@ -144,10 +145,11 @@ class BringingBack:
         tables = self.connection.execute(
             "select oid::regclass::text from crm_migration.own_relations('public') where kind = 'r' order by 1"
         ).fetchall()
-        self.connection.execute(
-            sql.SQL("lock table {}, crm_archive.deals in access exclusive mode").format(
-                sql.SQL(", ").join(sql.SQL(statement(name)) for (name,) in tables)
-            )
+        table_locks.take(
+            self.connection,
+            [*(name for (name,) in tables), "crm_archive.deals"],
+            "access exclusive",
+            patience=self.settings.lock_timeout,
         )
         self.connection.execute("set constraints all immediate")
 

@@ -14,7 +14,18 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import archive, database, dependants, fault_points, fingerprint, lock, preflight, publish, successor
+from crm_migrate import (
+    archive,
+    database,
+    dependants,
+    fault_points,
+    fingerprint,
+    lock,
+    preflight,
+    publish,
+    successor,
+    table_locks,
+)
 from crm_migrate.access import AccessState
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, statement
@@ -163,36 +174,37 @@ class _Transaction:
 
     def publish(self) -> None:
         """In short tries, so that nobody queues behind a lock that we wait for."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with self.connection.transaction():
-                    database.set_timeout(
-                        self.connection, "lock_timeout", max(0.2, self.settings.lock_timeout / _ATTEMPTS), local=True
-                    )
-                    self._play()
-                    fault_points.reached("cutover.before-commit")
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-                if attempt == _ATTEMPTS:
-                    raise CutoverBlocked(
-                        "A table that the cutover needs is locked by somebody else.",
-                        why=lock.describe_blockers(self.connection),
-                        state="Nothing was changed; the CRM is still in maintenance.",
-                        next="End that session, then run crm-migrate apply again.",
-                    ) from None
-                time.sleep(0.2 * attempt)
-            else:
-                fault_points.reached("cutover.committed")
-                return
+        patience = self.settings.lock_timeout
+        try:
+            table_locks.patiently(self.connection, patience, lambda: self._publish(patience))
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            raise CutoverBlocked(
+                "A table that the cutover needs is locked by somebody else.",
+                why=table_locks.describe_blockers(self.connection),
+                state="Nothing was changed; the CRM is still in maintenance.",
+                next="End that session, then run crm-migrate apply again.",
+            ) from None
+        fault_points.reached("cutover.committed")
+
+    def _publish(self, patience: float) -> None:
+        database.set_timeout(self.connection, "lock_timeout", max(0.2, patience / _ATTEMPTS), local=True)
+        self._play(patience)
+        fault_points.reached("cutover.before-commit")
 
     def rehearse(self) -> None:
         """The same, rolled back; bounded in time, since on a live database people wait meanwhile."""
         limit = self.settings.rehearsal_max_seconds
-        try:
-            with _watchdog(self.connection, limit), self.connection.transaction():
-                database.set_timeout(self.connection, "lock_timeout", self.settings.rehearsal_lock_timeout, local=True)
+        patience = self.settings.rehearsal_lock_timeout
+
+        def pretend() -> None:
+            with _watchdog(self.connection, limit):
+                database.set_timeout(self.connection, "lock_timeout", patience, local=True)
                 self._pretend_locked()
-                self._play()
-                raise _RehearsalOver
+                self._play(patience)
+            raise _RehearsalOver
+
+        try:
+            table_locks.patiently(self.connection, patience, pretend)
         except _RehearsalOver:
             pass
         except psycopg.errors.QueryCanceled:
@@ -211,7 +223,7 @@ class _Transaction:
                     "schema",
                     "A table lock was not granted within"
                     f" {self.settings.rehearsal_lock_timeout:g} seconds: somebody's transaction is open."
-                    f" {lock.describe_blockers(self.connection)}",
+                    f" {table_locks.describe_blockers(self.connection)}",
                     "Run it again at a quieter time, or on a restored copy: crm-migrate dry-run --on-copy.",
                 )
             )
@@ -219,12 +231,15 @@ class _Transaction:
             # already in the list; what would have come after it could not be tried
             pass
 
-    def _play(self) -> None:
+    def _play(self, patience: float) -> None:
         from crm_migrate import compat
 
         connection, settings = self.connection, self.settings
         name = settings.rename.get
-        publish.lock_tables(connection)
+        # of an earlier try
+        self.blockers.clear()
+        self.warnings.clear()
+        publish.lock_tables(connection, patience)
         publish.remember_start(connection, self.run_id, self.locked)
         belongings = successor.remember(connection, self.run_id)
         standing = dependants.find(connection, publish.roots(connection))

@@ -16,6 +16,15 @@ from crm_migrate import paths
 from crm_migrate.errors import ConnectionFailed
 from crm_migrate.settings import Settings, without_password
 
+# the server, too, notices that this machine is gone: its session keeps the claim and the locks until then
+_FORGET_THE_DEAD = """
+    select
+        set_config('tcp_keepalives_idle', '30', false),
+        set_config('tcp_keepalives_interval', '10', false),
+        set_config('tcp_keepalives_count', '6', false),
+        set_config('client_connection_check_interval', '10s', false)
+"""
+
 Connection = psycopg.Connection[Any]
 Query = LiteralString | sql.SQL | sql.Composed
 
@@ -46,6 +55,7 @@ def connect(settings: Settings, *, database: str | None = None, application: str
         ) from None
     connection.execute("select set_config('search_path', '', false), set_config('timezone', 'UTC', false)")
     connection.execute("set client_min_messages = warning")
+    connection.execute(_FORGET_THE_DEAD)
     if settings.statement_timeout:
         set_timeout(connection, "statement_timeout", settings.statement_timeout)
     return connection

@@ -18,19 +18,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import access, database, fault_points
+from crm_migrate import access, database, fault_points, table_locks
 from crm_migrate.access import AccessState, LoginRole
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError, WrongState
 from crm_migrate.settings import Settings
 
-_KEY = "crm-migrate"
-_ATTEMPTS = 5
+_KEY = "crm-migrate"  # crm_migration.claims() knows it, too
+# what the server keeps of an application's name
+_LONGEST_NAME = 63
+_NOT_TAKEN = "The maintenance lock was not taken; everything is as it was."
+_STILL_HELD = "The CRM is still locked."
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,11 @@ class LockHeld(MigrationError):
 
     code, exit_code = "CRM-104", Exit.WRONG_STATE
 
-    def __init__(self, owner: Owner | None) -> None:
+    def __init__(self, owner: Owner | None, *, claimed_by: str = "another crm-migrate") -> None:
         who = (
             f"{owner.operator} on {owner.host} (process {owner.pid}), since {owner.since:%Y-%m-%d %H:%M} UTC"
             if owner
-            else "another crm-migrate"
+            else claimed_by
         )
         if owner is None or owner.alive:
             what, next = f"This database is being worked on by {who}.", "crm-migrate status --watch"
@@ -82,8 +86,33 @@ def claim(connection: Connection) -> None:
     Raises:
         LockHeld: another one is; names it as far as it is known.
     """
+    # who comes second reads it from there: this run has not written anything yet
+    connection.execute(
+        "select set_config('application_name', %s, false)",
+        [f"crm-migrate: {operator_name()} on {socket.gethostname()} (process {os.getpid()})"[:_LONGEST_NAME]],
+    )
     if not database.scalar(connection, "select pg_try_advisory_lock(hashtextextended(%s, 0))", [_KEY]):
-        raise LockHeld(owner(connection))
+        held = owner(connection)
+        raise LockHeld(held if held is not None and held.alive else None, claimed_by=_claimant(connection))
+
+
+def _claimant(connection: Connection) -> str:
+    """The session that has claimed this database, as it names itself."""
+    found = database.rows(
+        connection,
+        """
+        select activity.pid, activity.usename, activity.application_name, activity.backend_start
+        from crm_migration.claims() as claim
+        inner join pg_catalog.pg_stat_activity as activity on activity.pid = claim
+        """,
+    )
+    if not found:
+        return "another crm-migrate, which has ended meanwhile"
+    session = found[0]
+    # the server tells a role's name and start only to those who may act for it
+    name = (session["application_name"] or "").removeprefix("crm-migrate: ") or f"the role {session['usename']}"
+    since = f", since {session['backend_start']:%Y-%m-%d %H:%M} UTC" if session["backend_start"] else ""
+    return f"{name}{since}, server session {session['pid']}"
 
 
 def owner(connection: Connection) -> Owner | None:
@@ -96,10 +125,7 @@ def owner(connection: Connection) -> Owner | None:
         select
             lock.*,
             extract(epoch from clock_timestamp() - lock.acquired_at)::float8 as age_seconds,
-            exists (
-                select from pg_catalog.pg_locks
-                where pg_locks.locktype = 'advisory' and pg_locks.pid = lock.backend_pid and pg_locks.granted
-            ) as alive
+            lock.backend_pid in (select crm_migration.claims()) as alive
         from crm_migration.lock
         where lock.phase <> 'released'
         """,
@@ -140,6 +166,8 @@ def acquire(connection: Connection, settings: Settings, *, run_id: str | None = 
                 run_id = excluded.run_id, phase = 'preparing', operator = excluded.operator, host = excluded.host,
                 pid = excluded.pid, backend_pid = excluded.backend_pid, access_before = excluded.access_before,
                 acquired_at = case when lock.phase = 'released' then clock_timestamp() else lock.acquired_at end,
+                held_at = case when lock.phase in ('preparing', 'held') then lock.held_at end,
+                releasing_at = null,
                 released_at = null
             """,
             {
@@ -155,12 +183,15 @@ def acquire(connection: Connection, settings: Settings, *, run_id: str | None = 
         held = layers(connection, settings, before.logins)
         _shut_out(connection, settings, before)
         fault_points.reached("lock.logins-shut")
-        _with_patience(connection, settings, lambda: _fence(connection, before))
+        _with_patience(connection, settings, lambda: _fence(connection, settings, before), state=_NOT_TAKEN)
     except MigrationError:
         release(connection, settings)
         raise
     fault_points.reached("lock.fenced")
-    connection.execute("update crm_migration.lock set phase = 'held', layers = %s", [Jsonb(held)])
+    connection.execute(
+        "update crm_migration.lock set phase = 'held', held_at = coalesce(held_at, clock_timestamp()), layers = %s",
+        [Jsonb(held)],
+    )
     return before
 
 
@@ -172,15 +203,17 @@ def release(connection: Connection, settings: Settings) -> bool:
     before = stored_state(connection)
     if before is None:
         return False
-    connection.execute("update crm_migration.lock set phase = 'releasing'")
+    connection.execute(
+        "update crm_migration.lock set phase = 'releasing', releasing_at = coalesce(releasing_at, clock_timestamp())"
+    )
     fault_points.reached("unlock.started")
 
     def undo() -> None:
-        with connection.transaction(), database.timeouts(connection, lock=settings.lock_timeout):
-            connection.execute("select crm_migration.drop_fence()")
-            access.give_back(connection, before)
+        _lock(connection, settings, "select oid::text from crm_migration.fenced_tables() as oid", "access exclusive")
+        connection.execute("select crm_migration.drop_fence()")
+        access.give_back(connection, before)
 
-    _with_patience(connection, settings, undo)
+    _with_patience(connection, settings, undo, state=_STILL_HELD)
     fault_points.reached("unlock.fence-down")
     reach = access.reach(connection, before.logins)
     with connection.transaction():
@@ -260,58 +293,27 @@ def _shut_out(connection: Connection, settings: Settings, before: AccessState) -
     )
 
 
-def _fence(connection: Connection, before: AccessState) -> None:
+def _fence(connection: Connection, settings: Settings, before: AccessState) -> None:
+    _lock(connection, settings, "select oid::text from crm_migration.tables_to_fence() as oid", "share row exclusive")
     connection.execute("select crm_migration.raise_fence()")
     access.revoke_writes(connection, before)
 
 
-def _with_patience(connection: Connection, settings: Settings, work: Callable[[], None]) -> None:
-    """Do `work` in a transaction; queue for a table lock in short tries, so that others do not queue behind us."""
-    each = max(0.2, settings.lock_timeout / _ATTEMPTS)
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            with connection.transaction():
-                database.set_timeout(connection, "lock_timeout", each, local=True)
-                work()
-            return
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            if attempt == _ATTEMPTS:
-                raise FenceBlocked(
-                    what="A table of the CRM is locked by somebody else's transaction.",
-                    why=describe_blockers(connection),
-                    state="The maintenance lock was not taken; everything is as it was.",
-                    next="End that session, then run the same command again.",
-                ) from None
-            time.sleep(0.2 * attempt)
+def _lock(connection: Connection, settings: Settings, query: LiteralString, mode: table_locks.Mode) -> None:
+    tables = [row[0] for row in connection.execute(query)]
+    table_locks.take(connection, tables, mode, patience=settings.lock_timeout)
 
 
-def describe_blockers(connection: Connection) -> str:
-    """The sessions that hold strong or writing locks on the CRM's tables, oldest first."""
-    found = database.rows(
-        connection,
-        """
-        select distinct
-            activity.pid, activity.usename, activity.application_name, activity.state,
-            coalesce(round(extract(epoch from clock_timestamp() - activity.xact_start)), 0) as seconds,
-            pg_class.relname
-        from pg_catalog.pg_locks
-        inner join pg_catalog.pg_class on pg_class.oid = pg_locks.relation
-        inner join pg_catalog.pg_stat_activity as activity on activity.pid = pg_locks.pid
-        where pg_locks.granted
-            and pg_class.relnamespace = 'public'::regnamespace
-            and pg_locks.database = (select oid from pg_catalog.pg_database where datname = current_database())
-            and pg_locks.pid <> pg_backend_pid()
-        order by seconds desc, activity.pid
-        limit 5
-        """,
-    )
-    if not found:
-        return "It has ended meanwhile."
-    return "; ".join(
-        f"session {row['pid']} ({row['usename']}, {row['application_name'] or 'no application name'}, {row['state']},"
-        f" open for {row['seconds']} s) holds {row['relname']}"
-        for row in found
-    )
+def _with_patience(connection: Connection, settings: Settings, work: Callable[[], None], *, state: str) -> None:
+    try:
+        table_locks.patiently(connection, settings.lock_timeout, work)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        raise FenceBlocked(
+            what="A table of the CRM is locked by somebody else's transaction.",
+            why=table_locks.describe_blockers(connection),
+            state=state,
+            next="End that session, then run the same command again.",
+        ) from None
 
 
 def wait_until_writers_are_gone(connection: Connection, seconds: float = 5.0) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import access, database, preflight
+from crm_migrate import access, database, preflight, table_locks
 from crm_migrate.access import AccessState
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, save, statement
@@ -45,7 +45,7 @@ def roots(connection: Connection) -> list[str]:
     ]
 
 
-def lock_tables(connection: Connection) -> None:
+def lock_tables(connection: Connection, patience: float) -> None:
     """Take all locks at once and in one order: whoever waits for one of them waits for nothing else of ours."""
     found = connection.execute(
         """
@@ -65,8 +65,7 @@ def lock_tables(connection: Connection) -> None:
         """,
         [list(_LEGACY)],
     ).fetchall()
-    tables = sql.SQL(", ").join(sql.SQL(statement(name)) for (name,) in found)
-    connection.execute(sql.SQL("lock table {} in access exclusive mode").format(tables))
+    table_locks.take(connection, [name for (name,) in found], "access exclusive", patience=patience)
 
 
 def remember_start(connection: Connection, run_id: str, locked: AccessState) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from crm_migrate import archive, database, dependants, expectation, fault_points, fingerprint, lock, preflight, publish
+from crm_migrate import (
+    archive,
+    database,
+    dependants,
+    expectation,
+    fault_points,
+    fingerprint,
+    lock,
+    preflight,
+    publish,
+    table_locks,
+)
 from crm_migrate.access import AccessState
 from crm_migrate.bring_back import KINDS, BringingBack, RollbackResult
 from crm_migrate.database import Connection
@@ -61,16 +72,19 @@ def execute(
     saved = dependants.load(connection, run_id, *KINDS)
     if not saved:
         raise WrongState(f"The run {run_id} has no cutover to undo.", next="crm-migrate status")
+
+    def bring_back() -> RollbackResult:
+        database.set_timeout(connection, "lock_timeout", settings.lock_timeout, local=True)
+        result = BringingBack(connection, settings, run_id, keep_changes, saved).play(export_dir)
+        fault_points.reached("rollback.before-commit")
+        return result
+
     try:
-        with connection.transaction():
-            database.set_timeout(connection, "lock_timeout", settings.lock_timeout, local=True)
-            work = BringingBack(connection, settings, run_id, keep_changes, saved)
-            result = work.play(export_dir)
-            fault_points.reached("rollback.before-commit")
-    except psycopg.errors.LockNotAvailable as error:
+        result = table_locks.patiently(connection, settings.lock_timeout, bring_back)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         raise RollbackBlocked(
             "A table that the rollback needs is locked by somebody else.",
-            why=str(error).splitlines()[0],
+            why=table_locks.describe_blockers(connection),
             next="End that session, then run crm-migrate rollback again.",
         ) from None
     except (psycopg.OperationalError, psycopg.InterfaceError):
