@@ -1,5 +1,6 @@
 -- Locks all these tables or, when that takes longer than `at_most`, none of them: waiting for the last one counts towards
--- the same time as waiting for the first, because all that time others wait for those we have already.
+-- the same time as waiting for the first, because all that time others wait for those we have already. A view that is to be
+-- dropped belongs in front of the tables it reads: that is the order in which whoever reads it locks them.
 create or replace function crm_migration.lock_together(tables regclass[], lock_mode text, at_most interval) returns void
 language plpgsql
 set search_path = ''
@@ -9,6 +10,7 @@ declare
     give_up_at constant timestamptz := clock_timestamp() + at_most;
     remaining_ms integer;
     table_oid regclass;
+    view_owner regrole;
 begin
     foreach table_oid in array tables
     loop
@@ -17,7 +19,15 @@ begin
             raise lock_not_available using message = format('the locks up to %s took too long', table_oid);
         end if;
         perform set_config('lock_timeout', remaining_ms || 'ms', true);
-        execute format('lock table %s in %s mode', table_oid, lock_mode);
+        select pg_class.relowner into view_owner
+        from pg_catalog.pg_class
+        where pg_class.oid = table_oid and pg_class.relkind in ('v', 'm');
+        if view_owner is null then
+            execute format('lock table %s in %s mode', table_oid, lock_mode);
+        else
+            -- LOCK would go on to what the view reads, in other schemas too; this changes nothing, and locks the view alone
+            execute format('alter table %s owner to %s', table_oid, view_owner);
+        end if;
     end loop;
     perform set_config('lock_timeout', timeout_before, true);
 end

@@ -75,10 +75,9 @@ class Journal:
 
     def refused(self, who: str, error: psycopg.Error) -> None:
         """Count an error that the server gave instead of an acknowledgement."""
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        message = error.diag.message_primary or (lines[-1].strip() if lines else type(error).__name__)
+        text = str(error).strip() or type(error).__name__
         # the address and the attempt differ from time to time
-        message = message.rsplit("FATAL:", 1)[-1].strip()
+        message = error.diag.message_primary or text.rsplit("FATAL:", 1)[-1].strip().splitlines()[0]
         key = (error.sqlstate or "", message)
         with self._lock:
             self._refused[key] += 1

@@ -142,15 +142,15 @@ class BringingBack:
         return self._name(table).as_string(None)
 
     def _lock_tables(self) -> None:
-        tables = self.connection.execute(
-            "select oid::regclass::text from crm_migration.own_relations('public') where kind = 'r' order by 1"
+        # views first, as whoever reads them does; one that reads another has the higher number
+        found = self.connection.execute(
+            """
+            select oid::regclass::text from crm_migration.own_relations('public') where kind in ('r', 'v', 'm')
+            order by kind = 'r', oid desc
+            """
         ).fetchall()
-        table_locks.take(
-            self.connection,
-            [*(name for (name,) in tables), "crm_archive.deals"],
-            "access exclusive",
-            patience=self.settings.lock_timeout,
-        )
+        names = [*(name for (name,) in found), "crm_archive.deals"]
+        table_locks.take(self.connection, names, "access exclusive", patience=self.settings.lock_timeout)
         self.connection.execute("set constraints all immediate")
 
     def _later_objects(self) -> list[SavedObject]:

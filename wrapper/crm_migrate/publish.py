@@ -47,6 +47,11 @@ def roots(connection: Connection) -> list[str]:
 
 def lock_tables(connection: Connection, patience: float) -> None:
     """Take all locks at once and in one order: whoever waits for one of them waits for nothing else of ours."""
+    views = connection.execute(
+        "select object_id::regclass::text from crm_migration.dependants(%s::text[]::regclass[])"
+        " where kind in ('view', 'materialized view') order by distance desc",
+        [roots(connection)],
+    ).fetchall()
     found = connection.execute(
         """
         select pg_class.oid::regclass::text
@@ -65,7 +70,7 @@ def lock_tables(connection: Connection, patience: float) -> None:
         """,
         [list(_LEGACY)],
     ).fetchall()
-    table_locks.take(connection, [name for (name,) in found], "access exclusive", patience=patience)
+    table_locks.take(connection, [name for (name,) in [*views, *found]], "access exclusive", patience=patience)
 
 
 def remember_start(connection: Connection, run_id: str, locked: AccessState) -> None:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import database, fault_points, lock
+from crm_migrate import database, fault_points, table_locks
 from crm_migrate.database import Connection
 from crm_migrate.dependants import statement
 from crm_migrate.errors import Stopped
@@ -107,7 +107,7 @@ def execute(connection: Connection, settings: Settings, run_id: str) -> None:
     except psycopg.errors.LockNotAvailable:
         raise PutBackBlocked(
             "A table into which rows are put back is locked by somebody else.",
-            why=lock.describe_blockers(connection),
+            why=table_locks.describe_blockers(connection),
             state="The new tables are published; the CRM is locked until the run has gone on.",
             next="End that session, then run crm-migrate apply again.",
         ) from None

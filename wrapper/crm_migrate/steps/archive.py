@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from crm_migrate import archive, archive_files, control, database, fault_points, ledger, lock
+from crm_migrate import archive, archive_files, control, database, fault_points, ledger, lock, table_locks
 from crm_migrate.archive import ArchivedTable, ArchivePurged, Seal
 from crm_migrate.archive_files import ExportedTable
 from crm_migrate.database import Connection
@@ -377,7 +377,7 @@ def _patiently(connection: Connection, settings: Settings, command: sql.Composed
             if attempt == _ATTEMPTS:
                 raise PurgeBlocked(
                     "A table that the purge needs is locked by somebody else's transaction.",
-                    why=lock.describe_blockers(connection),
+                    why=table_locks.describe_blockers(connection),
                     state=_HALF,
                     next="End that session, then run crm-migrate archive purge again.",
                 ) from None
