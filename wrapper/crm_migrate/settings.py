@@ -92,7 +92,9 @@ class Settings:
         "UTC", "the time zone of the notices, such as Europe/Zurich; UTC is shown beside it"
     )
     notice_late_minutes: float = _setting(15.0, "past the planned start or end before people are told of a delay")
-    notice_attempts: int = _setting(8, "how often a notice is tried; the wait doubles from 1 minute to 1 hour")
+    notice_attempts: int = _setting(
+        8, "how often the mail server may turn a notice away; waits grow from 1 minute to 1 hour"
+    )
     notice_seconds: float = _setting(300.0, "how long one `announce due` goes on sending")
     status_url: str = _setting("", "address of the status page, linked in the notices")
     whats_new_url: str = _setting("", 'address of the page "What\'s new", linked in the notices')

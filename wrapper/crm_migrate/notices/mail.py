@@ -30,6 +30,10 @@ class MailServerFails(Exception):
     """Nobody can be written to at the moment; worth another try later."""
 
 
+class MailServerDown(MailServerFails):
+    """It is not there or does not let us in: it cannot have taken the mail."""
+
+
 class Refused(Exception):
     """The server refuses this mail.
 
@@ -167,7 +171,7 @@ class MailServer:
                     client.login(settings.smtp_user, self._password)
         except (OSError, smtplib.SMTPException, ValueError) as error:
             client.close()
-            raise MailServerFails(self._reason(error)) from None
+            raise MailServerDown(self._reason(error)) from None
         self._client = client
         return client
 

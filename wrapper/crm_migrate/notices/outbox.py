@@ -15,7 +15,7 @@ import psycopg
 
 from crm_migrate import database
 from crm_migrate.database import Connection
-from crm_migrate.notices.mail import MailServer, MailServerFails, Refused
+from crm_migrate.notices.mail import MailServer, MailServerDown, MailServerFails, Refused
 from crm_migrate.notices.recipients import Person
 from crm_migrate.settings import Settings
 
@@ -155,6 +155,12 @@ def deliver(
             tried.append(notice.notice_id)
             try:
                 server.send(compose(notice), notice.recipient)
+            except MailServerDown as error:
+                # nothing about this notice; it stays as long as it is due, however long the server is down
+                _postpone(connection, notice, str(error))
+                result.retried += 1
+                result.server_problem = str(error)
+                break
             except MailServerFails as error:
                 broken += 1
                 result.server_problem = str(error)
@@ -193,6 +199,14 @@ def _mark_sent(connection: Connection, notice: Notice) -> None:
         "update crm_migration.notices set state = 'sent', sent_at = clock_timestamp(), last_error = null"
         " where notice_id = %s",
         [notice.notice_id],
+    )
+
+
+def _postpone(connection: Connection, notice: Notice, why: str) -> None:
+    connection.execute(
+        "update crm_migration.notices set last_error = %s, attempts = attempts - 1,"
+        " next_attempt_at = clock_timestamp() + interval '1 minute' where notice_id = %s",
+        [why, notice.notice_id],
     )
 
 
