@@ -13,7 +13,7 @@ import pytest
 import yaml
 from psycopg import sql
 
-from crm_migrate import compat, compat_usage, compat_views, paths
+from crm_migrate import compat, compat_usage, compat_views, paths, status
 from people import add_company, as_role, one, value
 
 Connection = psycopg.Connection[Any]
@@ -241,6 +241,7 @@ def test_session_is_told_once_and_writes_are_counted(migrated: Connection) -> No
     assert used["authenticated", "deals", "insert"] == used["authenticated", "deals", "update"] == 1
     until = {item.relation: item.until for item in compat.promises(migrated) if item.present}["deals"]
     assert until > datetime.now(UTC)
+    assert status.read(migrated).old_names_until == until
     assert hints == [f"It goes away on {until:%Y-%m-%d}."]
     comment = value(migrated, "select obj_description('public.deals'::regclass, 'pg_class')")
     assert comment.startswith("Deprecated")
