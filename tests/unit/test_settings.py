@@ -40,6 +40,7 @@ def test_dsn_flag_beats_database_url() -> None:
         ("batch_size = true", "batch_size"),
         ('fallback_stage = "won\'; drop table deals; --"', "fallback_stage"),
         ("rename = 'activities'", "rename"),
+        ("rename = {activities = '100%s'}", "100%s"),
         ("batch_size = ", "own.toml"),
     ],
 )

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress
 
 from crm_migrate import paths
 from crm_migrate.cli import render
-from crm_migrate.cli.invocation import stdout
+from crm_migrate.cli.terminal import stdout
 from crm_migrate.cli.visible import visible
 from crm_migrate.outcomes import Aspect, Comparison, Move
 

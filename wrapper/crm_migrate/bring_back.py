@@ -24,6 +24,7 @@ from crm_migrate import (
     fault_points,
     fingerprint,
     preflight,
+    publish,
     table_locks,
 )
 from crm_migrate.access import AccessState
@@ -272,7 +273,9 @@ class BringingBack:
             connection.execute(
                 sql.SQL("alter sequence {} owned by none").format(sql.SQL(statement(item.detail["sequence"])))
             )
-        dependants.drop(connection, self._of(*dependants.REBUILT), cascade=True)
+        # policies of the deal notes are on a table of another name now, and among what was created
+        rebuilt = [item for item in self._of(*dependants.REBUILT) if not publish.on_deal_notes(item)]
+        dependants.drop(connection, rebuilt, cascade=True)
         for kind in _DROP_ORDER:
             for item in self._of("created"):
                 if item.definition == kind:

@@ -256,6 +256,9 @@ class _Transaction:
             successor.take_the_old_name(connection)
             for warning in successor.carry(connection, settings, belongings, self.locked, self._attempt):
                 self.warnings.append(Blocker("replication.changed", "deals", warning))
+            # while both tables bear their old names, which the text of these policies says
+            of_notes = [item for item in standing if publish.on_deal_notes(item)]
+            dependants.rebuild(connection, of_notes, self.locked, self._attempt)
             successor.take_the_new_name(connection, name("opportunities", "opportunities"))
             publish.move_tables(connection, settings)
         with self._essential("renaming the deal notes"):
@@ -269,8 +272,10 @@ class _Transaction:
         with self._essential("the compatibility views"):
             compat.create_views(connection, settings, self.legacy)
             publish.grant_old_names(connection, self.locked)
+            publish.let_readers_of_notes_ask(connection, settings, self.locked)
+        others = [item for item in standing if item not in of_notes]
         dependants.rebuild(
-            connection, standing, self.locked, self._attempt, instead=publish.wrapped_summaries(standing, settings)
+            connection, others, self.locked, self._attempt, instead=publish.wrapped_summaries(standing, settings)
         )
         with self._essential("the journal"):
             publish.start_journal(connection, settings)

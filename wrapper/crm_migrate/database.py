@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from crm_migrate import paths
+from crm_migrate import paths, redaction
 from crm_migrate.errors import ConnectionFailed
 from crm_migrate.settings import Settings, without_password
 
@@ -50,21 +50,17 @@ def connect(settings: Settings, *, database: str | None = None, application: str
     except psycopg.OperationalError as error:
         raise ConnectionFailed(
             f"Cannot connect to {without_password(settings.dsn) or 'the database of the PG* variables'}.",
-            why=_first_line(error, settings),
+            why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
             next="Check host, port, user and password (DATABASE_URL or --dsn), then run crm-migrate doctor.",
         ) from None
+    # a service or password file may have given it
+    redaction.remember(connection.info.password)
     connection.execute("select set_config('search_path', '', false), set_config('timezone', 'UTC', false)")
     connection.execute("set client_min_messages = warning")
     connection.execute(_FORGET_THE_DEAD)
     if settings.statement_timeout:
         set_timeout(connection, "statement_timeout", settings.statement_timeout)
     return connection
-
-
-def _first_line(error: Exception, settings: Settings) -> str:
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    password = settings.conninfo.get("password")
-    return text.replace(str(password), "***") if password else text
 
 
 def set_timeout(connection: Connection, name: str, seconds: float, *, local: bool = False) -> None:
@@ -128,6 +124,12 @@ def scalar(connection: Connection, query: Query, params: Any = None) -> Any:
 def exists(connection: Connection, relation: str) -> bool:
     """Whether a relation of this qualified name exists."""
     return bool(scalar(connection, "select to_regclass(%s) is not null", [relation]))
+
+
+def beside_parameters(*name: str) -> sql.SQL:
+    """A name as an identifier of a statement that has parameters, where a percent sign would start a placeholder."""
+    quoted = sql.Identifier(*name).as_string(None).replace("%", "%%")
+    return sql.SQL(quoted)
 
 
 def drop_database(connection: Connection, name: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from psycopg import pq
+from psycopg import pq, sql
 
 from crm_migrate import database, paths
 from crm_migrate.errors import MigrationError, Stopped
@@ -115,7 +115,24 @@ def _settle(manifest: Any, database_name: str, schema: str) -> None:
         node.database = database_name
         if node.relation_name:
             name = getattr(node, "alias", None) or node.identifier
-            node.relation_name = f'"{database_name}"."{node.schema}"."{name}"'
+            node.relation_name = sql.Identifier(database_name, node.schema, name).as_string(None)
+
+
+def _quote_names() -> None:
+    """dbt puts names between quotes as they are: a database whose name holds a quote would end there."""
+    from dbt.adapters.base.relation import BaseRelation
+    from dbt.adapters.postgres.impl import PostgresAdapter
+
+    def quoted(self: Any, identifier: str) -> str:
+        return sql.Identifier(identifier).as_string(None)
+
+    def verify_database(self: Any, name: str) -> str:
+        # every relation is in the database of the connection; macros want an empty text
+        return ""
+
+    BaseRelation.quoted = quoted
+    PostgresAdapter.quote = classmethod(quoted)
+    PostgresAdapter.verify_database = verify_database
 
 
 class Dbt:
@@ -143,6 +160,7 @@ class Dbt:
         """What dbt returns; what it raised is raised here."""
         from dbt.cli.main import dbtRunner
 
+        _quote_names()
         interrupted: list[BaseException] = []
 
         def listen(event: Any) -> None:
@@ -160,7 +178,7 @@ class Dbt:
                 # dbt makes a failed model of it, and waits for ever for a thread that an interrupt ended
                 raise RuntimeError("stopped by whoever watches")
 
-        self.target.mkdir(parents=True, exist_ok=True)
+        self.target.mkdir(parents=True, exist_ok=True, mode=0o700)
         arguments = [
             *command,
             *("--project-dir", str(paths.DBT_PROJECT)),

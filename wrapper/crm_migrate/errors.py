@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
+from crm_migrate.redaction import redacted
+
 
 class Exit(IntEnum):
     """Exit codes of the program, as `crm-migrate --help` documents them."""
@@ -24,7 +26,7 @@ NOTHING_CHANGED = "Nothing was changed."
 
 
 class MigrationError(Exception):
-    """Something the operator has to know about.
+    """Something the operator has to know about; it is shown, logged and stored, so it never holds a secret.
 
     Args:
         what: what happened, one sentence.
@@ -37,11 +39,11 @@ class MigrationError(Exception):
     exit_code: ClassVar[Exit] = Exit.UNEXPECTED
 
     def __init__(self, what: str, *, why: str = "", state: str = NOTHING_CHANGED, next: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.state = state
-        self.next = next
+        super().__init__(redacted(what))
+        self.what = redacted(what)
+        self.why = redacted(why)
+        self.state = redacted(state)
+        self.next = redacted(next)
 
     def as_dict(self) -> dict[str, str]:
         """The `error` object of the JSON documents."""

@@ -26,6 +26,7 @@ from psycopg.conninfo import make_conninfo
 from crm_migrate import database, paths
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError
+from crm_migrate.redaction import redacted
 from crm_migrate.settings import Settings
 
 Gate = Literal["source", "target", "published"]
@@ -329,7 +330,7 @@ def _scan(
     results = scan.get_scan_results()
     lines = [line for line in scan.get_error_logs_text().splitlines() if line.strip()] if scan.has_error_logs() else []
     said = " ".join(lines[:10])
-    return list(results["checks"]), _redacted(said, connection), bool(results["hasErrors"] or scan.has_error_logs())
+    return list(results["checks"]), redacted(said), bool(results["hasErrors"] or scan.has_error_logs())
 
 
 def _soda_text(settings: Settings, checks: Sequence[GateCheck]) -> str:
@@ -357,11 +358,6 @@ def _connect(settings: Settings, connection: Connection, snapshot: str | None) -
             "select set_config('statement_timeout', %s, true)", [f"{int(settings.statement_timeout * 1000)}ms"]
         )
     return opened
-
-
-def _redacted(text: str, connection: Connection) -> str:
-    password = connection.info.password
-    return text.replace(password, "***") if password else text
 
 
 def _import_soda() -> tuple[Any, Any]:

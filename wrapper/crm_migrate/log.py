@@ -8,17 +8,15 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from crm_migrate.controls import written_out_in_json
 from crm_migrate.errors import ConfigurationError
+from crm_migrate.redaction import redacted_data
 from crm_migrate.settings import Settings
 
 logger = logging.getLogger("crm_migrate")
 
 
 class _JsonLines(logging.Formatter):
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        super().__init__()
-        self._secrets = secrets
-
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -28,10 +26,8 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        text = json.dumps(entry, ensure_ascii=False, default=str)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        # before it becomes JSON, which writes quotes and backslashes otherwise
+        return written_out_in_json(json.dumps(redacted_data(entry), ensure_ascii=False))
 
 
 class _PrivateFile(logging.FileHandler):
@@ -42,13 +38,6 @@ class _PrivateFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the parent's name
         """A full disk under the log must not stop a migration."""
-
-
-def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """The values that may appear nowhere, from the parsed connection string and libpq's variables."""
-    found = [settings.conninfo.get("password"), settings.conninfo.get("sslpassword"), os.environ.get("PGPASSWORD")]
-    found.append(settings.smtp_password)
-    return tuple(str(secret) for secret in found if secret)
 
 
 def open_log(settings: Settings, command: str) -> None:
@@ -65,7 +54,7 @@ def open_log(settings: Settings, command: str) -> None:
         raise ConfigurationError(
             f"The log file {path} cannot be written.", why=error.strerror or "", next="Set log_file or work_dir."
         ) from error
-    handler.setFormatter(_JsonLines(secrets_of(settings)))
+    handler.setFormatter(_JsonLines())
     for old in list(logger.handlers):
         logger.removeHandler(old)
         old.close()

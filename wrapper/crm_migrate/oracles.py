@@ -253,16 +253,14 @@ def round_trip(connection: Connection, settings: Settings, run_id: str, legacy: 
         rejected = _rejected(connection, run_id, pair.model)
         columns = archived_columns(connection, pair)
         query = sql.SQL(
-            "select row_key, difference from crm_migration.differing_rows({before}, {after})"
+            "select row_key, difference from crm_migration.differing_rows(%s, %s)"
             " where row_key <> all(%s) and not (row_key = any(%s) and difference = 'missing')"
             " order by length(row_key), row_key"
-        ).format(
-            before=sql.Literal(_selection(connection, columns, pair.archived)),
-            after=sql.Literal(_selection(connection, columns, pair.live)),
         )
+        selections = [_selection(connection, columns, table) for table in (pair.archived, pair.live)]
         try:
             with connection.transaction():
-                found = connection.execute(query, [sorted(people), sorted(rejected)]).fetchall()
+                found = connection.execute(query, [*selections, sorted(people), sorted(rejected)]).fetchall()
         except (
             psycopg.errors.DatatypeMismatch,
             psycopg.errors.UndefinedTable,

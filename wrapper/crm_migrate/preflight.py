@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from crm_migrate import database
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
@@ -93,6 +95,7 @@ def run(connection: Connection, settings: Settings, legacy: LegacySchema) -> lis
         *_undecided_triggers(connection, settings),
         *_unsupported(connection),
         *_nobody_can_rebuild(connection),
+        *_columns_only(connection, legacy),
     ]
 
 
@@ -125,6 +128,45 @@ def warnings(connection: Connection) -> list[Blocker]:
             sample_keys=functions,
         )
     ]
+
+
+def _columns_only(connection: Connection, legacy: LegacySchema) -> list[Blocker]:
+    """Roles that read some columns only: a view that runs as whoever reads asks for all the columns that it shows."""
+    found: list[Blocker] = []
+    for table in ("deals", legacy.deal_notes_table):
+        name = sql.Identifier("public", table).as_string(None)
+        roles = tuple(
+            row[0]
+            for row in connection.execute(
+                """
+                select distinct case acl.grantee when 0 then 'public' else acl.grantee::regrole::text end
+                from pg_catalog.pg_attribute
+                cross join lateral pg_catalog.aclexplode(pg_attribute.attacl) as acl
+                where pg_attribute.attrelid = %(table)s::regclass
+                    and not pg_attribute.attisdropped
+                    and acl.privilege_type = 'SELECT'
+                    and not case acl.grantee
+                        when 0 then pg_catalog.has_table_privilege('public', %(table)s, 'select')
+                        else pg_catalog.has_table_privilege(acl.grantee, %(table)s, 'select')
+                    end
+                order by 1
+                """,
+                {"table": name},
+            )
+        )
+        if roles:
+            found.append(
+                Blocker(
+                    "grants.columns_only",
+                    "deals" if table == "deals" else "notes",
+                    f"Roles that may read some columns of {table} only could not read the view of that name:"
+                    f" {', '.join(roles)}.",
+                    "Grant them the whole table, or take the columns away and grant columns of its successor later.",
+                    rows=len(roles),
+                    sample_keys=roles,
+                )
+            )
+    return found
 
 
 def _taken_names(connection: Connection, settings: Settings) -> list[Blocker]:

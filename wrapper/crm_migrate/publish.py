@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from crm_migrate import access, database, preflight, table_locks
-from crm_migrate.access import AccessState
+from crm_migrate.access import AccessState, Grant
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, save, statement
 from crm_migrate.settings import Settings
@@ -31,6 +32,12 @@ def deal_notes(connection: Connection) -> str:
             [list(DEAL_NOTES)],
         )
     )
+
+
+def on_deal_notes(item: SavedObject) -> bool:
+    """Whether it is a policy of the deal notes, which asks the deals or a summary."""
+    names = {f"public.{name}" for name in DEAL_NOTES} | {f'public."{name}"' for name in DEAL_NOTES}
+    return item.kind == "policy" and item.detail["table_name"] in names
 
 
 def roots(connection: Connection) -> list[str]:
@@ -258,6 +265,25 @@ def grant_old_names(connection: Connection, locked: AccessState) -> None:
         )
         for grant in locked.grants_of(name):
             access.grant_to(connection, grant, name)
+
+
+def let_readers_of_notes_ask(connection: Connection, settings: Settings, locked: AccessState) -> None:
+    """The view of the notes asks whether the opportunity was deleted, as whoever reads; this much everybody may ask.
+
+    A role that reads the notes and not the deals gets key and time of deletion, of the rows that policies let it see.
+    """
+    name = settings.rename.get("opportunities", "opportunities")
+    may_ask = {grant.grantee for grant in locked.grants_of("deals") if _reads_all(grant)}
+    for grant in locked.grants_of(deal_notes(connection)):
+        if _reads_all(grant) and grant.grantee not in may_ask:
+            may_ask.add(grant.grantee)
+            for column in ("id", "deleted_at"):
+                asked = dataclasses.replace(grant, column_name=column, grantable=False)
+                access.grant_to(connection, asked, name)
+
+
+def _reads_all(grant: Grant) -> bool:
+    return grant.privilege == "SELECT" and grant.column_name is None
 
 
 def wrapped_summaries(standing: Sequence[SavedObject], settings: Settings) -> dict[str, str]:

@@ -128,7 +128,8 @@ def _record_referenced(connection: Connection, run_id: str) -> None:
         """,
     )
     for reference in references:
-        table, column = sql.Identifier(reference["schema"], reference["name"]), sql.Identifier(reference["column"])
+        table = database.beside_parameters(reference["schema"], reference["name"])
+        column = database.beside_parameters(reference["column"])
         keys = [
             str(row[0])
             for row in connection.execute(

@@ -75,9 +75,10 @@ def write_verification(result: Verification, target: Path) -> Path:
 def _write(template: str, target: Path, **values: Any) -> Path:
     text = environment().get_template(template).render(generated_at=datetime.now(UTC), **values)
     target = target.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # a report holds keys and samples of customers' data
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)  # one that was there before may be open to others
         file.write(text)
     return target
 

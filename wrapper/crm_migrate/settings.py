@@ -19,7 +19,7 @@ from typing import Any
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from crm_migrate import paths
+from crm_migrate import paths, redaction
 from crm_migrate.errors import ConfigurationError
 from crm_migrate.seed_files import STAGES
 
@@ -112,6 +112,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("rename", "triggers"):
             object.__setattr__(self, name, dict(getattr(self, name) or {}))
+        redaction.remember_connection(self.dsn)
+        redaction.remember(self.smtp_password)
         for name in ("work_dir", "backup_dir", "seeds_dir", "log_file"):
             object.__setattr__(self, name, Path(getattr(self, name)).expanduser().absolute())
 
@@ -151,7 +153,7 @@ def without_password(dsn: str) -> str:
     if not dsn:
         return ""
     values = conninfo_to_dict(dsn)
-    kept = {key: value for key, value in values.items() if "password" not in key and key != "sslkey"}
+    kept = {key: value for key, value in values.items() if key not in redaction.keywords() | {"passfile", "sslkey"}}
     return make_conninfo("", **kept)
 
 
@@ -198,6 +200,12 @@ def load(file: Path | None = None, environ: Mapping[str, str] = os.environ, **fl
             next="Example: postgresql://user@host:5432/database",
         ) from None
     loaded = Loaded(Settings(**values), origins)
+    for table, name in loaded.settings.rename.items():
+        if not name or "%" in name or not name.isprintable():
+            raise ConfigurationError(
+                f"The setting rename from {origins['rename']} gives {table} no usable name: {name!r}.",
+                next=f"Example: rename = {{{table} = 'crm_{table}'}}",
+            )
     if loaded.settings.fallback_stage not in STAGES:
         raise ConfigurationError(
             f"The setting fallback_stage from {origins['fallback_stage']} is no stage: {values['fallback_stage']!r}.",

@@ -16,11 +16,13 @@ from typing import IO
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from crm_migrate import redaction
 from crm_migrate.errors import ConfigurationError
 
 DEBIAN = Path("/usr/lib/postgresql")
 # the session's name is ours; a secret is never an argument
-_NOT_PASSED_ON = frozenset({"application_name", "sslpassword"})
+_OF_THIS_PROGRAM = ("DATABASE_URL", "CRM_MIGRATE_")
+_NOT_PASSED_ON = redaction.keywords() | {"application_name"}
 
 
 class ToolMissing(ConfigurationError):
@@ -76,11 +78,18 @@ def find(name: str, *, server_major: int = 0, tls: bool = False) -> Tool:
 def major_version(program: Path) -> int:
     """The major version that a program of PostgreSQL prints; 0 when it cannot run."""
     try:
-        done = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            [str(program), "--version"], env=_inherited(), capture_output=True, text=True, check=False, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return 0
     said = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
     return int(said.group(1)) if done.returncode == 0 and said else 0
+
+
+def _inherited() -> dict[str, str]:
+    # our own variables hold secrets that no other program needs
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_PROGRAM)}
 
 
 def embedded_folder() -> Path | None:
@@ -147,7 +156,7 @@ def started(tool: Tool, arguments: Sequence[str], dsn: str, *, session: str, tar
         target: the program wants `--dbname` said, as pg_restore does.
     """
     values = conninfo_to_dict(dsn)
-    environment = {**os.environ, "PGAPPNAME": session, "LC_ALL": "C.UTF-8"}
+    environment = {**_inherited(), "PGAPPNAME": session, "LC_ALL": "C.UTF-8"}
     if password := values.pop("password", None):
         environment["PGPASSWORD"] = str(password)
     connection = make_conninfo("", **{key: value for key, value in values.items() if key not in _NOT_PASSED_ON})

@@ -125,6 +125,6 @@ def _record(connection: Connection, pair: Pair, key: int, people: frozenset[str]
 def _fields(
     connection: Connection, table: sql.Composable, columns: list[str], key: int
 ) -> Mapping[str, str | None] | None:
-    listed = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(column)) for column in columns)
+    listed = sql.SQL(", ").join(sql.SQL("{}::text").format(database.beside_parameters(column)) for column in columns)
     rows = database.rows(connection, sql.SQL("select {} from {} where id = %s").format(listed, table), [key])
     return {str(name): value for name, value in rows[0].items()} if len(rows) == 1 else None

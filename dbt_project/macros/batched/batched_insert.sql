@@ -20,7 +20,8 @@
     {%- set present, incoming, assignments = [], [], [] -%}
     {%- set keys = unique_key | map('tojson') | list -%}
     {#- an identity that is `always` generated cannot be assigned by an update -#}
-    {%- set fixed = keys + carried.appended | selectattr('identity', 'equalto', 'a') | map(attribute='name') | map('tojson') | list -%}
+    {%- set fixed = keys + [] -%}
+    {%- for column in carried.appended if column.identity == 'a' -%}{%- do fixed.append(adapter.quote(column.name)) -%}{%- endfor -%}
     {%- for name in names if name not in fixed -%}
         {%- do present.append('present.' ~ name) -%}
         {%- do incoming.append('excluded.' ~ name) -%}

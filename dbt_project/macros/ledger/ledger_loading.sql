@@ -4,7 +4,9 @@ create or replace function {{ ledger }}.reject_row(
     load {{ ledger }}.model_loads, batch_no integer, key bigint,
     error_state text, error_message text, error_detail text, error_constraint text, error_column text
 ) returns void
-language plpgsql as $ledger$
+language plpgsql
+set search_path from current
+as $ledger$
 declare
     whole_row jsonb;
 begin
@@ -38,7 +40,9 @@ create or replace function {{ ledger }}.load_range(
     load {{ ledger }}.model_loads, batch_no integer, lo bigint, hi bigint,
     inout written bigint, inout rejected bigint, inout attempts integer
 )
-language plpgsql as $ledger$
+language plpgsql
+set search_path from current
+as $ledger$
 declare
     row_total bigint;
     first_key bigint;
@@ -100,6 +104,8 @@ $ledger$;
 create or replace function {{ ledger }}.run_batch(run_id text, model text, batch_no integer)
 returns setof {{ ledger }}.batches
 language plpgsql
+-- of the build: the models name operators of an extension without its schema
+set search_path from current
 -- values are cast and written as text in one way, whatever the role's own settings are
 set timezone to 'UTC'
 set datestyle to 'ISO, YMD'

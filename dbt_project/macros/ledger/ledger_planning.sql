@@ -3,7 +3,9 @@
 create or replace function {{ ledger }}.load_state(
     run_id text, model text, insert_sql text, target text
 ) returns text
-language sql stable as $ledger$
+language sql stable
+set search_path from current
+as $ledger$
     select coalesce(
         (
             select
@@ -23,7 +25,9 @@ language sql stable as $ledger$
 $ledger$;
 
 create or replace function {{ ledger }}.forget_load(run_id text, model text) returns void
-language sql as $ledger$
+language sql
+set search_path from current
+as $ledger$
     delete from {{ ledger }}.rejected_records
     where rejected_records.run_id = forget_load.run_id and rejected_records.model = forget_load.model;
     delete from {{ ledger }}.batches
@@ -37,7 +41,9 @@ $ledger$;
 create or replace function {{ ledger }}.plan_batches(
     run_id text, model text, insert_sql text, source_relation text, source_key text, batch_size integer, target regclass
 ) returns integer
-language plpgsql as $ledger$
+language plpgsql
+set search_path from current
+as $ledger$
 begin
     insert into {{ ledger }}.model_loads (
         run_id, model, insert_sql, insert_sql_md5, source_relation, source_key, target_oid, target_filenode
@@ -75,7 +81,9 @@ end
 $ledger$;
 
 create or replace function {{ ledger }}.finish_load(run_id text, model text) returns void
-language sql as $ledger$
+language sql
+set search_path from current
+as $ledger$
     update {{ ledger }}.model_loads
     set finished_at = clock_timestamp()
     where model_loads.run_id = finish_load.run_id

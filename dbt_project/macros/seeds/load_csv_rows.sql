@@ -6,7 +6,7 @@
     {%- for lines in agate_table.rows | batch(get_batch_size()) -%}
         {%- set values = [] -%}
         {%- for row in lines -%}{%- do values.extend(row) -%}{%- endfor -%}
-        {%- set statement = 'insert into ' ~ this.render() ~ ' (' ~ columns ~ ') values ' ~ ([line] * lines | length) | join(', ') -%}
+        {%- set statement = 'insert into ' ~ (this.render() | replace('%', '%%')) ~ ' (' ~ columns ~ ') values ' ~ ([line] * lines | length) | join(', ') -%}
         {%- do adapter.add_query(statement, bindings=values, abridge_sql_log=True) -%}
         {%- do statements.append(statement) -%}
     {%- endfor -%}

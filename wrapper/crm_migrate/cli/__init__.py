@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -56,6 +57,8 @@ def main() -> None:
         serving,
     )
 
+    # whatever the program and its children write is about people's customers: for its owner only
+    os.umask(0o077)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # a terminal or a log that knows few letters shows the others as numbers

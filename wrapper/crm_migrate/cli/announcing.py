@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crm_migrate.cli import app
-from crm_migrate.cli.invocation import invocation, stderr
+from crm_migrate.cli.invocation import invocation
 from crm_migrate.cli.options import Config, Debug, Dsn, Json
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def announce_preview(
     Example: crm-migrate announce preview completed --out previews
     """
     with invocation("announce preview", dsn=dsn, config=config, json=json, debug=debug) as call:
+        from crm_migrate.cli.terminal import stderr
         from crm_migrate.steps import announce as step
 
         with call.connection() as connection:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crm_migrate.cli import app
-from crm_migrate.cli.invocation import invocation, stdout
+from crm_migrate.cli.invocation import invocation
 from crm_migrate.cli.options import Config, Debug, Dsn, Json, Reason, Report, Seeds
 
 
@@ -114,6 +114,8 @@ def status(
             found = status_module.read(connection)
             if watch and not json:
                 from rich.live import Live
+
+                from crm_migrate.cli.terminal import stdout
 
                 with Live(render.status_view(found), console=stdout(), auto_refresh=False) as live:
                     while found.alive:

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from crm_migrate import redaction
+from crm_migrate.controls import written_out, written_out_in_json
 from crm_migrate.errors import Exit, Interrupted, MigrationError, MissingPrivilege, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from crm_migrate.database import Connection
     from crm_migrate.settings import Settings
+
+
+_SEEN_BY_ALL = (
+    "A password on the command line can be read by every account of this machine: DATABASE_URL or ~/.pgpass keep it."
+)
 
 
 class Result(Protocol):
@@ -70,7 +75,7 @@ class Invocation:
                     "This changes the database and nobody is there to confirm it.",
                     next=f"crm-migrate {self.command} --confirm-database {name}",
                 )
-            given = typer.prompt(f"This changes the database {name}. Type its name to go on", err=True)
+            given = typer.prompt(f"This changes the database {written_out(name)}. Type its name to go on", err=True)
         if given.strip() != name:
             raise UsageError(
                 f"The name does not match: this connection leads to {name!r}.",
@@ -96,6 +101,8 @@ class Invocation:
         if self.json:
             self.document(result.as_json(), run_id=result.run_id)
         elif render is not None:
+            from crm_migrate.cli.terminal import stdout
+
             render(stdout(), result)
 
     def document(self, body: dict[str, Any], *, run_id: str | None = None) -> None:
@@ -109,7 +116,8 @@ class Invocation:
             "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         readable = "utf" in (sys.stdout.encoding or "").lower()
-        print(json_module.dumps(head | body, ensure_ascii=not readable, indent=2, default=str))
+        text = json_module.dumps(head | body, ensure_ascii=not readable, indent=2, default=str)
+        print(written_out_in_json(text))
 
 
 def usage_document(what: str, arguments: Sequence[str]) -> None:
@@ -122,20 +130,6 @@ def usage_document(what: str, arguments: Sequence[str]) -> None:
     call = Invocation.__new__(Invocation)
     call.database = None
     _show(UsageError(what, next=f"crm-migrate {command} --help"), call, command, json=True)
-
-
-def stdout() -> Console:
-    """The console for results."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False)
-
-
-def stderr() -> Console:
-    """The console for everything else."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 @contextmanager
@@ -151,38 +145,43 @@ def invocation(
     """Run a command's body; every way it can end is turned into the right exit code here."""
     call: Invocation | None = None
     failure: MigrationError
+    cause: BaseException
     try:
         from crm_migrate import settings
 
         loaded = settings.load(config, dsn=dsn, **flags)
+        if dsn and redaction.keywords() & loaded.settings.conninfo.keys():
+            print(_SEEN_BY_ALL, file=sys.stderr)
         call = Invocation(command, loaded.settings, json=json, debug=debug)
         yield call
         raise typer.Exit(int(call.exit_code))
     except MigrationError as error:
-        failure = error
+        cause = failure = error
     except KeyboardInterrupt:
-        failure = Interrupted("Interrupted.", state="What was finished is recorded.", next="crm-migrate status")
+        cause = failure = Interrupted("Interrupted.", state="What was finished is recorded.", next="crm-migrate status")
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
-        if debug:
-            raise
-        failure = _unexpected(error, call)
+        cause = error
+        failure = _unexpected(error)
     if debug:
-        traceback.print_exception(failure)
+        _explain(cause)
     _show(failure, call or Invocation.__new__(Invocation), command, json=json)
     raise typer.Exit(int(failure.exit_code))
 
 
-def _unexpected(error: Exception, call: Invocation | None) -> MigrationError:
+def _explain(error: BaseException) -> None:
+    """Where it happened, for `--debug`."""
+    text = "".join(traceback.format_exception(error))
+    print(written_out(redaction.redacted(text)), file=sys.stderr, end="", flush=True)
+
+
+def _unexpected(error: Exception) -> MigrationError:
     import psycopg
 
     from crm_migrate import log
 
     text = f"{type(error).__name__}: {error}".splitlines()[0]
-    if call is not None:
-        for secret in log.secrets_of(call.settings):
-            text = text.replace(secret, "***")
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return MissingPrivilege(
             "This role may not do what the command needs.",
@@ -211,6 +210,7 @@ def _show(error: MigrationError, call: Invocation, command: str, *, json: bool) 
         return
     from rich.text import Text
 
+    from crm_migrate.cli.terminal import stderr
     from crm_migrate.cli.visible import visible
 
     console = stderr()

@@ -12,7 +12,7 @@ import psycopg
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from crm_migrate import database, log, status
-from crm_migrate.cli.invocation import stderr
+from crm_migrate.cli.terminal import stderr
 from crm_migrate.errors import MigrationError
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Watch:
         self._terminal = self._console.is_terminal and not quiet
         self._progress = Progress(
             SpinnerColumn("line"),
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,

@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from crm_migrate.cli.invocation import stdout
 from crm_migrate.cli.progress import describe
+from crm_migrate.cli.terminal import stdout
 from crm_migrate.cli.visible import Text, visible
 
 if TYPE_CHECKING:

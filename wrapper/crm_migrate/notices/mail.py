@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crm_migrate import redaction
 from crm_migrate.errors import ConfigurationError
 from crm_migrate.notices import recipients
 from crm_migrate.settings import Settings
@@ -95,6 +96,7 @@ class MailServer:
                 f"smtp_tls cannot be {settings.smtp_tls!r}.", next="smtp_tls = starttls, tls or none"
             )
         self._password = _password(settings)
+        redaction.remember(self._password)
         if settings.smtp_user and settings.smtp_tls == "none" and not _loopback(settings.smtp_host):
             raise ConfigurationError(
                 "The password would reach the mail server unencrypted.", next="smtp_tls = starttls or tls"
@@ -218,9 +220,7 @@ class MailServer:
         return self._redacted(f"{code} {text}")
 
     def _redacted(self, text: str) -> str:
-        if self._password:
-            text = text.replace(self._password, "***")
-        return " ".join(text.split())[:_LONGEST_REASON]
+        return " ".join(redaction.redacted(text).split())[:_LONGEST_REASON]
 
 
 def _password(settings: Settings) -> str:

@@ -1,6 +1,7 @@
 {{ config(batch_source='stg_legacy__tasks', batch_source_key='task_id') }}
 
--- a row that is refused is kept as the task that it was: {{ ref('stg_legacy__tasks') }}
+{#- a row that is refused is kept as the task that it was -#}
+{%- do ref('stg_legacy__tasks') %}
 with
 
 task_activities as (
