@@ -194,3 +194,17 @@ def test_no_legal_value_is_rejected(crm: Connection, make_settings: MakeSettings
         " from public.deals join crm_build.opportunities using (id)"
         " where abs(deals.amount::numeric) > 1e18",
     )
+
+
+def test_text_of_another_kind_keeps_its_type(crm: Connection, make_settings: MakeSettings) -> None:
+    crm.execute("drop view if exists public.activity_log")
+    crm.execute("create extension if not exists citext with schema extensions")
+    kinds = {"name": "character varying(300)", "stage": "extensions.citext", "category": "character varying"}
+    for name, kind in kinds.items():
+        crm.execute(f"alter table public.deals alter column {name} type {kind}")
+    _build(crm, make_settings)
+
+    for name, kind in kinds.items():
+        definition = _definition(crm, "crm_build.opportunities", "legacy_stage" if name == "stage" else name)
+        assert definition is not None
+        assert definition[0] == kind

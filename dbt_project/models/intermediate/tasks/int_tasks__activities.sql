@@ -37,7 +37,7 @@ final as (
         -- text
         coalesce(mapping.activity_type, 'engagement') as activity_type,
         mapping.interaction_type,
-        tasks.text as description,
+        tasks.text::text as description,
 
         -- flags
         mapping.type_key is null and coalesce(tasks.type_key, '') <> '' as is_unmapped_type,
