@@ -338,7 +338,7 @@ as $$
 $$;
 
 -- Row count and content hash of each table. The hash is a sum, so it does not depend on the order of the rows; it is taken
--- over the text form, so json and citext are compared exactly.
+-- over the text form, so json and citext are compared exactly; of all columns, also where one is called like the row.
 create or replace function crm_migration.table_contents(crm_schema text)
 returns table (name text, row_count bigint, hash text)
 language plpgsql
@@ -358,8 +358,8 @@ begin
     loop
         name := one.name;
         execute format(
-            'select count(*), coalesce(sum(hashtextextended(content::text, 1)::numeric), 0) || '':'' ||'
-            ' coalesce(sum(hashtextextended(content::text, 2)::numeric), 0) from only %s as content',
+            'select count(*), coalesce(sum(hashtextextended((content.*)::text, 1)::numeric), 0) || '':'' ||'
+            ' coalesce(sum(hashtextextended((content.*)::text, 2)::numeric), 0) from only %s as content',
             one.oid::regclass
         ) into row_count, hash;
         return next;

@@ -113,7 +113,7 @@ begin
     end if;
     execute format(
         'select count(*) from %1$s as target full join %2$s as source on %3$s'
-        ' where target::text is distinct from source::text and coalesce(target.%4$I, source.%4$I)::text <> all($1)',
+        ' where (target.*)::text is distinct from (source.*)::text and coalesce(target.%4$I, source.%4$I)::text <> all($1)',
         target,
         source,
         (select string_agg(format('target.%1$I = source.%1$I', name), ' and ') from unnest(key_columns) as name),
@@ -178,7 +178,7 @@ begin
     where pg_attribute.attrelid = target and pg_attribute.attname = any(child_columns);
     stays := on_delete <> 'c' and nullable;
     for orphan in
-        execute format('select id, to_jsonb(target) as content from %s as target where %s order by id', target, condition)
+        execute format('select id, to_jsonb(target.*) as content from %s as target where %s order by id', target, condition)
     loop
         key := orphan.id::text;
         content := orphan.content;

@@ -33,7 +33,7 @@ begin
     execute format(
         'select count(*), coalesce(sum(hashtextextended(%1$s::text, 1)::numeric), 0) || '':'' ||'
         ' coalesce(sum(hashtextextended(%1$s::text, 2)::numeric), 0) from only %2$s as content where %3$s',
-        coalesce('row(' || (select string_agg(format('content.%I', name), ', ') from unnest(columns) as name) || ')', 'content'),
+        coalesce('row(' || (select string_agg(format('content.%I', name), ', ') from unnest(columns) as name) || ')', '(content.*)'),
         target,
         case when except_keys = '{}' then 'true' else 'content.id::text <> all($1)' end
     ) into row_count, hash using except_keys;

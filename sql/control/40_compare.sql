@@ -18,7 +18,7 @@ begin
             end
         from (%s) as before_row
         full join (%s) as after_row on before_row.id = after_row.id
-        where before_row.id is null or after_row.id is null or before_row *<> after_row
+        where before_row.id is null or after_row.id is null or (before_row.*) *<> (after_row.*)
         $query$,
         before_query, after_query
     );

@@ -33,7 +33,9 @@ alter table public.payouts enable row level security;
 create policy "Own payouts" on public.payouts for select to authenticated
 using (exists (select from public.deals where deals.id = payouts.deal_id and deals.stage <> 'lost'));
 
-create table public.reminders (id bigint primary key, ticket bigint constraint reminders_ticket_fkey references public.deals (ticket));
+create table public.reminders (
+    id bigint primary key, ticket bigint constraint reminders_ticket_fkey references public.deals (ticket), content text
+);
 insert into public.reminders select id, id from public.deals where id < 5;
 
 create function public.open_amount(of_company bigint) returns bigint language sql stable set search_path = '' as $$

@@ -18,6 +18,7 @@ SABOTAGE = {
     ),
     "citext in other case": ("content", "update public.sales set email = upper(email::text) where id = 1"),
     "json with another blank": ("content", "update public.companies set context_links = '[ ]' where id = 1"),
+    "a value beside a column called content": ("content", "update public.reminders set ticket = null where id = 1"),
     "a row gone": ("content", "delete from public.payouts where id = 1"),
     "a grant dropped": ("grant", "revoke select on public.tasks from authenticated"),
     "a column grant dropped": ("grant", "revoke update (stage) on public.deals from authenticated"),

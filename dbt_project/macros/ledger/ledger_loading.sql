@@ -11,12 +11,12 @@ declare
     whole_row jsonb;
 begin
     begin
-        execute format('select to_jsonb(source) from %s as source where source.%I = $1', load.source_relation, load.source_key)
+        execute format('select to_jsonb(source.*) from %s as source where source.%I = $1', load.source_relation, load.source_key)
             into strict whole_row using key;
     exception when data_exception then
         -- a json column may hold what jsonb cannot, such as the escape of a zero byte
         execute format(
-            'select jsonb_build_object(''row'', source::text) from %s as source where source.%I = $1',
+            'select jsonb_build_object(''row'', (source.*)::text) from %s as source where source.%I = $1',
             load.source_relation, load.source_key
         ) into strict whole_row using key;
     end;
