@@ -75,9 +75,11 @@ def test_rules_for_namesakes_are_those_of_the_model() -> None:
     carry = model["config"]["carry_from"]
     own = {column["name"] for column in model["columns"]}
     assert set(carry["known"]) == compat_views.STOCK
-    assert set(carry["adopt"]) == compat_views.ADOPTED
+    assert set(carry["adopt"]) == {*compat_views.ADOPTED}
+    types = {column["name"]: column["data_type"] for column in model["columns"]}
+    assert {name: types[name] for name in compat_views.ADOPTED} == compat_views.ADOPTED
     assert {legacy: name for name, legacy in carry["legacy_names"].items()} == compat_views.RENAMED
-    assert own - compat_views.STOCK - compat_views.ADOPTED == compat_views.OWN
+    assert own - compat_views.STOCK - {*compat_views.ADOPTED} == compat_views.OWN
 
 
 def test_every_row_reads_as_it_was(migrated: Connection) -> None:

@@ -65,6 +65,11 @@ IN_THE_WAY = {
         "Rename the function",
     ),
     "own column of another type": ("alter table public.companies add priority integer", "columns.taken", "Rename"),
+    "rule about a namesake": (
+        "alter table public.deals add column status text; create index own_status on public.deals (status)",
+        "columns.taken",
+        "Rename deals.status",
+    ),
     "own trigger": (
         "create trigger mine before insert on public.deals for each row execute function public.note_won()",
         "triggers.undecided",
@@ -97,6 +102,36 @@ def test_rehearsal_names_what_is_in_the_way(case: str, modern: Installation) -> 
         cutover.execute(modern.connection, modern.settings, modern.run_id, legacy.detect(modern.connection), locked)
     assert found.message in refused.value.what
     assert not cutover.is_done(modern.connection, modern.run_id)
+
+
+def test_namesakes_on_deals_leave_the_new_columns_alone(modern: Installation) -> None:  # noqa: F811
+    described = fingerprint.take(modern.connection, content=False)
+    modern.execute(
+        "alter table public.deals add column legacy_stage text not null default 'x', add column status text not null"
+        " default 'open', add column next_action integer default 5, add column probability serial not null"
+    )
+    modern.execute("comment on column public.deals.status is 'Open or not.'")
+    modern.execute("grant select (status) on public.deals to public")
+    assert modern.rehearse().blockers == []
+    modern.cut_over()
+    after = fingerprint.take(modern.connection, content=False).schema["column"]
+    assert (after["opportunities.status"]["default"], after["opportunities.next_action"]["default"]) == (
+        "'active'::public.opportunity_status",
+        None,
+    )
+    assert "Open or not." not in (after["opportunities.status"]["comment"] or "")
+    modern.execute("insert into public.deals (name, stage) values ('new', 'won')")
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        modern.execute("update public.deals set status = null where name = 'new'")
+    assert modern.execute(
+        "select status, next_action, legacy_stage, probability > 0 from public.deals where name = 'new'"
+    ) == [("open", 5, "x", True)]
+    modern.roll_back(keep_changes=False)
+    modern.execute(
+        "alter table public.deals drop column legacy_stage, drop column status, drop column next_action,"
+        " drop column probability"
+    )
+    assert fingerprint.compare(described, fingerprint.take(modern.connection, content=False)) == []
 
 
 def test_rename_and_adoption_solve_collisions(modern: Installation) -> None:  # noqa: F811

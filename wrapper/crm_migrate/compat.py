@@ -17,6 +17,9 @@ from crm_migrate.legacy import LegacySchema
 from crm_migrate.lock import operator_name
 from crm_migrate.settings import Settings
 
+# values that are kept as text are written in the one form that every session reads alike
+_TEXT_FORM = " set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1"
+
 
 class StillReferred(MigrationError):
     """Something that cannot move with the views depends on them."""
@@ -208,8 +211,12 @@ def _create(connection: Connection, view: View) -> None:
     for operation, body in bodies.items():
         connection.execute(
             sql.SQL(
-                "create function {function}() returns trigger language plpgsql set search_path = '' as {body}"
-            ).format(function=view.function(operation), body=_quoted(body(view), connection))
+                "create function {function}() returns trigger language plpgsql set search_path = ''{form} as {body}"
+            ).format(
+                function=view.function(operation),
+                form=sql.SQL(_TEXT_FORM if any(column.target is None for column in view.columns) else ""),
+                body=_quoted(body(view), connection),
+            )
         )
         connection.execute(
             sql.SQL("comment on function {}() is {}").format(

@@ -43,7 +43,7 @@ OWN = frozenset(
     | {"commission_percent", "commission_amount", "stage_manual", "status_manual", "legacy_attributes", "deleted_at"}
 )
 # ... but for those that the migration leaves empty, when the type is the same
-ADOPTED = frozenset({"next_action", "next_action_date", "competition", "decision_criteria"})
+ADOPTED = {"next_action": "text", "next_action_date": "date", "competition": "text", "decision_criteria": "text"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,11 @@ class View:
         return sql.Identifier("crm_compat", f"{self.name}_{operation}")
 
 
+def kept_aside(name: str, type_name: str) -> bool:
+    """Whether the values of a column of deals go into legacy_attributes: its name means something else now."""
+    return name in OWN or ADOPTED.get(name, type_name) != type_name
+
+
 def views(connection: Connection, settings: Settings, legacy: LegacySchema) -> tuple[View, View]:
     """The two views of this installation, as the catalog says that their tables were."""
     opportunities = settings.rename.get("opportunities", "opportunities")
@@ -138,9 +143,7 @@ def _deal_columns(connection: Connection, successor: sql.Identifier) -> tuple[Co
     for legacy in _catalog(connection, sql.Identifier("crm_archive", "deals")):
         name = str(legacy["name"])
         target: str | None = RENAMED.get(name, name)
-        if name not in STOCK and (
-            name in OWN or (name in ADOPTED and present[name]["type"] != legacy["type"]) or name not in present
-        ):
+        if name not in STOCK and (kept_aside(name, str(legacy["type"])) or name not in present):
             target = None
         found = present[target] if target else None
         columns.append(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from crm_migrate import database
+from crm_migrate import compat_views, database
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.settings import Settings
@@ -92,6 +92,7 @@ def run(connection: Connection, settings: Settings, legacy: LegacySchema) -> lis
     return [
         *_taken_names(connection, settings),
         *_taken_columns(connection),
+        *_used_namesakes(connection, settings),
         *_undecided_triggers(connection, settings),
         *_unsupported(connection),
         *_nobody_can_rebuild(connection),
@@ -227,6 +228,53 @@ def _taken_columns(connection: Connection) -> list[Blocker]:
                     f" {wanted or 'a type of its own'} there.",
                     f"Rename {table}.{column} before the migration.",
                     sample_keys=(f"{table}.{column}",),
+                )
+            )
+    return found
+
+
+def _used_namesakes(connection: Connection, settings: Settings) -> list[Blocker]:
+    """Columns of deals whose names mean something else on opportunities, and that rules of the installation speak of."""
+    found = []
+    dropped = [name for name, decision in settings.triggers.items() if decision == "drop"]
+    for name, type_name, users in connection.execute(
+        """
+        select
+            attname::text,
+            format_type(atttypid, atttypmod),
+            string_agg(distinct pg_describe_object(classid, objid, 0), ', ' order by pg_describe_object(classid, objid, 0))
+        from pg_catalog.pg_attribute
+        inner join pg_catalog.pg_depend
+            on refclassid = 'pg_catalog.pg_class'::regclass and refobjid = attrelid and refobjsubid = attnum
+        left join pg_catalog.pg_class as index_class
+            on classid = 'pg_catalog.pg_class'::regclass and index_class.oid = objid and index_class.relkind in ('i', 'I')
+        left join pg_catalog.pg_constraint
+            on classid = 'pg_catalog.pg_constraint'::regclass and pg_constraint.oid = objid and contype <> 'n'
+        left join pg_catalog.pg_trigger
+            on classid = 'pg_catalog.pg_trigger'::regclass and pg_trigger.oid = objid and tgname <> all(%s)
+        where attrelid = 'public.deals'::regclass
+            and (
+                coalesce(index_class.oid, pg_constraint.oid, pg_trigger.oid) is not null
+                or classid in ('pg_catalog.pg_publication_rel'::regclass, 'pg_catalog.pg_statistic_ext'::regclass)
+                or (
+                    classid = 'pg_catalog.pg_policy'::regclass
+                    and objid in (select oid from pg_catalog.pg_policy where polrelid = attrelid)
+                )
+            )
+        group by attnum, attname, atttypid, atttypmod
+        order by attnum
+        """,
+        [dropped],
+    ):
+        if compat_views.kept_aside(name, type_name):
+            found.append(
+                Blocker(
+                    "columns.taken",
+                    "deals",
+                    f"deals.{name} means something else on opportunities, and rules of this installation speak of it:"
+                    f" {users}.",
+                    f"Rename deals.{name} before the migration, or drop what speaks of it.",
+                    sample_keys=(f"deals.{name}",),
                 )
             )
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import psycopg
 from psycopg import sql
 
-from crm_migrate import access, database
+from crm_migrate import access, compat_views, database
 from crm_migrate.access import AccessState
 from crm_migrate.database import Connection
 from crm_migrate.dependants import Attempt, SavedObject, save, statement
@@ -140,14 +140,15 @@ def carry(
         $$
         """
     )
+    aside = _kept_aside(connection)
     for item in kinds.get("default", ()):
-        if item.identity not in columns or columns[item.identity]:
+        if item.identity not in columns or columns[item.identity] or item.identity in aside:
             continue
         with attempt("default of column", item.identity):
             connection.execute(statement(item.definition))
     for kind in ("not null", "column comment"):
         for item in kinds.get(kind, ()):
-            if item.identity not in STOCK_COLUMNS:
+            if item.identity not in STOCK_COLUMNS and item.identity not in aside:
                 with attempt(kind, item.identity):
                     connection.execute(statement(item.definition))
     for kind in ("check", "key"):
@@ -178,9 +179,13 @@ def carry(
             _enable_as(connection, item.identity, states.get(item.identity, "O"))
             _comment(connection, "trigger {} on public.deals", item)
     for item in kinds.get("owned sequence", ()):
+        if item.detail["column"] in aside:
+            continue
         with attempt("sequence", item.identity):
             connection.execute(statement(item.definition))
     for grant in locked.grants_of("deals"):
+        if grant.column_name in aside:
+            continue
         with attempt("grant", f"{grant.privilege} to {grant.grantee} on deals"):
             access.grant_to(connection, grant, "deals")
             if grant.column_name == "stage":
@@ -222,6 +227,18 @@ def _new_columns(connection: Connection) -> Mapping[str, bool]:
             " where attrelid = 'public.deals'::regclass and attnum > 0 and not attisdropped"
         )
     }
+
+
+def _kept_aside(connection: Connection) -> frozenset[str]:
+    """Columns of the legacy deals that are no columns of the successor: the view of the old name has them."""
+    return frozenset(
+        name
+        for name, type_name in connection.execute(
+            "select attname::text, format_type(atttypid, atttypmod) from pg_catalog.pg_attribute"
+            " where attrelid = 'crm_archive.deals'::regclass and attnum > 0 and not attisdropped"
+        )
+        if compat_views.kept_aside(name, type_name)
+    )
 
 
 def _shape(connection: Connection, definition: str) -> str:
