@@ -123,7 +123,7 @@ as $$
         'owned sequence',
         pg_class.relname::text,
         format('alter sequence %s owned by %s.%I', pg_class.oid::regclass, target, pg_attribute.attname),
-        jsonb_build_object('sequence', pg_class.oid::regclass::text)
+        jsonb_build_object('sequence', pg_class.oid::regclass::text, 'column', pg_attribute.attname)
     from pg_catalog.pg_depend
     inner join pg_catalog.pg_class on pg_class.oid = pg_depend.objid and pg_class.relkind = 'S'
     inner join pg_catalog.pg_attribute
@@ -166,4 +166,44 @@ immutable
 set search_path = ''
 as $$
     select regexp_replace(definition, '^CREATE (UNIQUE )?INDEX .*? ON (ONLY )?.*? USING ', '\1')
+$$;
+
+-- Lets the numbers of a new table go on where another sequence stands, in its steps and within its bounds. Keys that are there
+-- are not given out again, but for those so near to the end that there would be no number left after them.
+create or replace function crm_migration.continue_numbers(target regclass, source regclass default null) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    room constant numeric := 1000000000;
+    own constant regclass := pg_get_serial_sequence(target::text, 'id');
+    bounds pg_catalog.pg_sequence;
+    stands bigint;
+    used boolean := false;
+    farthest bigint;
+begin
+    if source is not null then
+        select pg_sequence.* into strict bounds from pg_catalog.pg_sequence where seqrelid = source;
+        execute format('select last_value, is_called from %s', source) into strict stands, used;
+        execute format(
+            'alter sequence %s increment %s minvalue %s maxvalue %s start %s restart %s cache %s %s cycle', own,
+            bounds.seqincrement, bounds.seqmin, bounds.seqmax, bounds.seqstart, stands, bounds.seqcache,
+            case when bounds.seqcycle then '' else 'no' end
+        );
+    end if;
+    select pg_sequence.* into strict bounds from pg_catalog.pg_sequence where seqrelid = own;
+    stands := coalesce(stands, bounds.seqstart);
+    if bounds.seqincrement > 0 then
+        execute format('select max(id) from %s where id between $1 and $2', target)
+            into farthest using bounds.seqmin::numeric, bounds.seqmax - room;
+    else
+        execute format('select min(id) from %s where id between $1 and $2', target)
+            into farthest using bounds.seqmin + room, bounds.seqmax::numeric;
+    end if;
+    if (farthest::numeric - stands) * sign(bounds.seqincrement) >= 0 then
+        stands := farthest;
+        used := true;
+    end if;
+    perform setval(own, stands, used);
+end
 $$;

@@ -36,9 +36,18 @@ NAMES = (
 ODD_DEALS: tuple[tuple[Any, ...], ...] = (
     (2**53 + 1, "won", [0], "2020-01-01", "2020-01-02", None, "infinity", 0),
     (-(2**63), " WON\t", [0, 0, 404, None], "infinity", "infinity", "-infinity", "-infinity", -32768),
-    (2**63 - 1, "", [], "4713-01-01 BC", "294276-12-31 23:59:59.999999+00", None, "5874897-12-31", 32767),
+    (
+        2**63 - 1,
+        "",
+        "{{0,404},{NULL,0}}",
+        "4713-01-01 BC",
+        "294276-12-31 23:59:59.999999+00",
+        None,
+        "5874897-12-31",
+        32767,
+    ),
     (0, "Won", None, "2024-03-31 02:30+02", "2024-10-27 02:30+01", None, None, None),
-    (None, "⚑ custom", [None], "1969-12-31", "0001-01-01", None, "0001-01-01 BC", 1),
+    (None, "⚑ custom" + "⚑\n" * 9_000, "[-1:0]={NULL,0}", "1969-12-31", "0001-01-01", None, "0001-01-01 BC", 1),
 )
 
 
@@ -81,8 +90,10 @@ def test_every_legal_row_survives_exactly(legacy: Connection, mapped: MakeSettin
             "insert into public.deals (name, amount, stage, contact_ids, created_at, updated_at, archived_at,"
             ' expected_closing_date, "index", description, category)'
             " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [name, amount, stage, contacts, created, updated, archived, expected, index, name, name[:50]],
+            [name, amount, stage, contacts, created, updated, archived, expected, index, name, name],
         )
+    legacy.execute("update public.deals set id = 9223372036854775807 where id = (select max(id) from public.deals)")
+    legacy.execute("update public.tasks set id = 9223372036854775807 where id = (select max(id) from public.tasks)")
     before = {table: as_text(legacy, table) for table in ("deals", "contacts", "companies", "tasks", "sales")}
 
     report = migrate(settings, dict.fromkeys(findings.warning_codes(), "made on purpose"))
@@ -93,6 +104,9 @@ def test_every_legal_row_survives_exactly(legacy: Connection, mapped: MakeSettin
     assert as_text(legacy, "deals") == before["deals"]
     verified = verify.run(legacy, settings)
     assert verified.ok, verified.oracles
+    # a row that has the very last number is no reason not to have another one
+    assert value(legacy, "insert into public.deals (name, stage) values ('next', 'won') returning id") < 10**6
+    legacy.execute("insert into public.tasks (contact_id, due_date) values (1, now())")
     with db.connect(settings) as own:
         rollback.run(own, settings, Silent(), keep_changes=False)
     assert {table: as_text(legacy, table) for table in before} == before

@@ -360,9 +360,18 @@ class BringingBack:
                     )
         elif highest_deal is not None:
             self.connection.execute(
-                "select pg_catalog.setval(own, greatest(pg_sequence_last_value(own), %s))"
-                " from cast(pg_get_serial_sequence('public.deals', 'id') as regclass) as own",
-                [highest_deal],
+                """
+                select pg_catalog.setval(
+                    pg_sequence.seqrelid,
+                    case
+                        when pg_sequence.seqincrement > 0 then greatest(pg_sequence_last_value(seqrelid), %(number)s)
+                        else least(pg_sequence_last_value(seqrelid), %(number)s)
+                    end
+                )
+                from pg_catalog.pg_sequence
+                where pg_sequence.seqrelid = pg_get_serial_sequence('public.deals', 'id')::regclass
+                """,
+                {"number": highest_deal},
             )
 
     def _access(self, locked: AccessState) -> None:

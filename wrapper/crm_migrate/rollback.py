@@ -122,7 +122,7 @@ def prove(connection: Connection, settings: Settings, run_id: str, *, keep_chang
     kept = expected + [
         item for item in found if item.kind not in ("content", "sequence_value") and not _made_since(before, item)
     ]
-    kept += [item for item in found if item.kind == "sequence_value" and not _ahead(item)]
+    kept += [item for item in found if item.kind == "sequence_value" and not _ahead(item, before)]
     for name in sorted(copies & {*after.contents}):
         differing = database.scalar(
             connection,
@@ -153,10 +153,11 @@ def _made_since(before: Fingerprint, item: Difference) -> bool:
     return item.kind in ("function", "type") or relation not in before.schema["relation"]
 
 
-def _ahead(item: Difference) -> bool:
+def _ahead(item: Difference, before: Fingerprint) -> bool:
     if item.before is None or item.after is None:
         return False
-    return bool(item.after["last_value"] >= item.before["last_value"])
+    further = item.after["last_value"] - item.before["last_value"]
+    return bool(further * before.schema["sequence"][item.identity]["increment"] >= 0)
 
 
 def _same_view(connection: Connection, item: Difference) -> bool:

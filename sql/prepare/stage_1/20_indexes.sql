@@ -7,11 +7,11 @@ create index if not exists opportunities_principal_organization_id_idx on crm_bu
 create index if not exists opportunities_distributor_organization_id_idx on crm_build.opportunities (distributor_organization_id);
 create index if not exists opportunities_sales_id_idx on crm_build.opportunities (sales_id);
 create index if not exists opportunities_stage_idx on crm_build.opportunities (stage, "index");
--- the compatibility view filters by the legacy word
-create index if not exists opportunities_legacy_stage_idx on crm_build.opportunities (legacy_stage, "index");
+-- the compatibility view filters by the legacy word; a btree would refuse the texts of some kilobytes that deals may have here
+create index if not exists opportunities_legacy_stage_idx on crm_build.opportunities using spgist (legacy_stage);
 create index if not exists opportunities_status_idx on crm_build.opportunities (status);
 create index if not exists opportunities_priority_idx on crm_build.opportunities (priority);
-create index if not exists opportunities_category_idx on crm_build.opportunities (category);
+create index if not exists opportunities_category_idx on crm_build.opportunities using spgist (category);
 create index if not exists opportunities_archived_at_idx on crm_build.opportunities (archived_at);
 create index if not exists opportunities_estimated_close_date_idx on crm_build.opportunities (estimated_close_date);
 create index if not exists opportunities_next_action_date_idx on crm_build.opportunities (next_action_date)
