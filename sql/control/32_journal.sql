@@ -30,6 +30,20 @@ as $$
     )
 $$;
 
+-- A row as a document; as its text where a json column holds what jsonb cannot, such as the escape of a zero byte.
+create or replace function crm_migration.document_of(whole record) returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return to_jsonb(whole);
+exception
+    when data_exception then
+        return jsonb_build_object('row', whole::text);
+end
+$$;
+
 -- Statement-level: one function call and one insert per statement, however many rows it touches.
 -- The argument of the trigger is the table's own name, also where a setting renames it.
 create or replace function crm_migration.journal_insert() returns trigger
@@ -54,15 +68,33 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+declare
+    carefully boolean := false;
 begin
-    -- both keys: an update may change the key itself
-    insert into crm_migration.changes (table_name, key, operation, role_name, before)
-    select
-        tg_argv[0], changed.id::text, 'update', coalesce(nullif(current_setting('role', true), 'none'), session_user),
-        case when crm_migration.is_unchanged(tg_argv[0], changed.id::text) then to_jsonb(old_row) end
-    from (select id from old_rows union select id from new_rows) as changed
-    left join old_rows as old_row on old_row.id = changed.id;
-    return null;
+    loop
+        begin
+            -- both keys: an update may change the key itself
+            insert into crm_migration.changes (table_name, key, operation, role_name, before)
+            select
+                tg_argv[0], changed.id::text, 'update',
+                coalesce(nullif(current_setting('role', true), 'none'), session_user),
+                case
+                    when not crm_migration.is_unchanged(tg_argv[0], changed.id::text) or old_row.id is null then null
+                    when carefully then crm_migration.document_of(old_row.*)
+                    else to_jsonb(old_row.*)
+                end
+            from (select id from old_rows union select id from new_rows) as changed
+            left join old_rows as old_row on old_row.id = changed.id;
+            return null;
+        exception
+            when data_exception then
+                -- nobody's write is refused for what the journal cannot hold
+                if carefully then
+                    raise;
+                end if;
+                carefully := true;
+        end;
+    end loop;
 end
 $$;
 
@@ -75,13 +107,30 @@ set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
 as $$
+declare
+    carefully boolean := false;
 begin
-    insert into crm_migration.changes (table_name, key, operation, role_name, before)
-    select
-        tg_argv[0], changed.id::text, 'delete', coalesce(nullif(current_setting('role', true), 'none'), session_user),
-        case when crm_migration.is_unchanged(tg_argv[0], changed.id::text) then to_jsonb(changed) end
-    from old_rows as changed;
-    return null;
+    loop
+        begin
+            insert into crm_migration.changes (table_name, key, operation, role_name, before)
+            select
+                tg_argv[0], old_row.id::text, 'delete',
+                coalesce(nullif(current_setting('role', true), 'none'), session_user),
+                case
+                    when not crm_migration.is_unchanged(tg_argv[0], old_row.id::text) then null
+                    when carefully then crm_migration.document_of(old_row.*)
+                    else to_jsonb(old_row.*)
+                end
+            from old_rows as old_row;
+            return null;
+        exception
+            when data_exception then
+                if carefully then
+                    raise;
+                end if;
+                carefully := true;
+        end;
+    end loop;
 end
 $$;
 
@@ -99,7 +148,7 @@ begin
     execute format(
         'insert into crm_migration.changes (table_name, key, operation, role_name, before)'
         ' select $1, id::text, ''truncate'', $2,'
-        ' case when crm_migration.is_unchanged($1, id::text) then to_jsonb(truncated) end from %s as truncated',
+        ' case when crm_migration.is_unchanged($1, id::text) then crm_migration.document_of(truncated.*) end from %s as truncated',
         tg_relid::regclass
     ) using tg_argv[0], coalesce(nullif(current_setting('role', true), 'none'), session_user);
     return null;

@@ -178,7 +178,7 @@ begin
     where pg_attribute.attrelid = target and pg_attribute.attname = any(child_columns);
     stays := on_delete <> 'c' and nullable;
     for orphan in
-        execute format('select id, to_jsonb(target.*) as content from %s as target where %s order by id', target, condition)
+        execute format('select id, crm_migration.document_of(target.*) as content from %s as target where %s order by id', target, condition)
     loop
         key := orphan.id::text;
         content := orphan.content;

@@ -94,7 +94,7 @@ begin
             select
                 first_change.key,
                 case when first_change.operation = 'insert' then 'inserted' else 'changed' end as kind,
-                case when $3::text[] is null then to_jsonb(changed) else %1$s end as content,
+                case when $3::text[] is null then crm_migration.document_of(changed.*) else %1$s end as content,
                 first_change.before
             from %2$s as changed
             inner join first_change on first_change.key = changed.id::text

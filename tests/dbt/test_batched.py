@@ -124,6 +124,7 @@ def test_killed_backend_leaves_whole_batches_and_the_run_goes_on(crm: Connection
     assert value(crm, CONTENT) == expected
 
 
+@pytest.mark.fault(number=12)
 @pytest.mark.parametrize("batch_size", [7, 1000])
 def test_exactly_the_poisoned_rows_are_rejected_whole(crm: Connection, settings: Settings, batch_size: int) -> None:
     poisoned = [row[0] for row in crm.execute("select id from public.deals where id % 17 = 3 order by id")]

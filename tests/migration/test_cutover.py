@@ -285,6 +285,7 @@ def test_rebuilt_views_read_the_new_tables(installation: Installation) -> None: 
     assert installation.execute("select from public.companies_with_deals where id = 3") == []
 
 
+@pytest.mark.fault(number=26)
 def test_cutover_lets_no_trigger_of_the_application_fire(stock: Installation) -> None:  # noqa: F811
     before = stock.value("select count(*) from auth.callouts")
     stock.cut_over()

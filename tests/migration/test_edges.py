@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 
 from crm_migrate import database as db
 from crm_migrate import demo_data, findings, legacy
@@ -65,6 +66,8 @@ def as_text(connection: Connection, table: str, key: str = "id") -> list[tuple[A
     return connection.execute(f"select {key}, t::text from public.{table} as t order by {key}").fetchall()
 
 
+@pytest.mark.fault(number=14)
+@pytest.mark.fault(number=15)
 def test_every_legal_row_survives_exactly(legacy: Connection, mapped: MakeSettings) -> None:
     settings = mapped(legacy)
     generation = "2025" if value(legacy, "select to_regclass('public.deal_notes') is null") else "2026"
@@ -78,7 +81,7 @@ def test_every_legal_row_survives_exactly(legacy: Connection, mapped: MakeSettin
     for name in NAMES:
         legacy.execute(
             "insert into public.companies (name, created_at, context_links)"
-            " values (%s, '-infinity', '{\"a\": 1, \"a\": 2}')",
+            ' values (%s, \'-infinity\', \'{"a": "\\u0000", "a": 2}\')',
             [name],
         )
     legacy.execute("alter table public.companies enable trigger user")
@@ -107,6 +110,11 @@ def test_every_legal_row_survives_exactly(legacy: Connection, mapped: MakeSettin
     # a row that has the very last number is no reason not to have another one
     assert value(legacy, "insert into public.deals (name, stage) values ('next', 'won') returning id") < 10**6
     legacy.execute("insert into public.tasks (contact_id, due_date) values (1, now())")
+    # the journal keeps rows as documents, and this one cannot be one
+    legacy.execute("alter table public.companies disable trigger user")
+    legacy.execute("alter table public.companies enable trigger crm_migrate_journal_update")
+    legacy.execute("update public.companies set city = 'changed' where context_links is not null")
+    legacy.execute("alter table public.companies enable trigger user")
     with db.connect(settings) as own:
         rollback.run(own, settings, Silent(), keep_changes=False)
     assert {table: as_text(legacy, table) for table in before} == before
@@ -133,6 +141,7 @@ def test_a_crm_without_rows_migrates(database: Connection, make_settings: MakeSe
     assert value(database, "select stage::text from public.opportunities where name = 'first'") == "closed_won"
 
 
+@pytest.mark.fault(number=12)
 def test_a_refused_row_is_kept_whole_and_told(legacy_2026: Connection, mapped: MakeSettings) -> None:
     # a rule of the installation that holds for new rows only, and that an old row breaks
     legacy_2026.execute("alter table public.deals add column hue text")

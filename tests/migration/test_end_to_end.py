@@ -44,6 +44,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield Place(connection, '"dealNotes"' if generation == "2025" else "deal_notes")
 
 
+@pytest.mark.fault(number=27)
 def test_there_and_back_keeps_what_people_did(place: Place, mapped: MakeSettings) -> None:
     settings = mapped(place.connection, triggers={"deal_won": "drop", "deal_quiet": "drop"}, rehearsal_max_seconds=30.0)
     control.install(place.connection, settings)
