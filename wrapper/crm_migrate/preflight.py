@@ -234,7 +234,7 @@ def _taken_columns(connection: Connection) -> list[Blocker]:
 
 
 def _used_namesakes(connection: Connection, settings: Settings) -> list[Blocker]:
-    """Columns of deals whose names mean something else on opportunities, and that rules of the installation speak of."""
+    """Columns of deals whose names mean something else on opportunities, and that its own rules name."""
     found = []
     dropped = [name for name, decision in settings.triggers.items() if decision == "drop"]
     for name, type_name, users in connection.execute(
@@ -242,12 +242,13 @@ def _used_namesakes(connection: Connection, settings: Settings) -> list[Blocker]
         select
             attname::text,
             format_type(atttypid, atttypmod),
-            string_agg(distinct pg_describe_object(classid, objid, 0), ', ' order by pg_describe_object(classid, objid, 0))
+            string_agg(distinct pg_describe_object(classid, objid, 0), ', ')
         from pg_catalog.pg_attribute
         inner join pg_catalog.pg_depend
             on refclassid = 'pg_catalog.pg_class'::regclass and refobjid = attrelid and refobjsubid = attnum
         left join pg_catalog.pg_class as index_class
-            on classid = 'pg_catalog.pg_class'::regclass and index_class.oid = objid and index_class.relkind in ('i', 'I')
+            on classid = 'pg_catalog.pg_class'::regclass
+            and index_class.oid = objid and index_class.relkind in ('i', 'I')
         left join pg_catalog.pg_constraint
             on classid = 'pg_catalog.pg_constraint'::regclass and pg_constraint.oid = objid and contype <> 'n'
         left join pg_catalog.pg_trigger
