@@ -49,6 +49,7 @@ def test_documents_of_the_commands(users: Connection, mailing: MakeSettings, mai
     assert "--call-off" in found["error"]["what"]
 
     assert json.loads(run(settings, "due", "--json")[0])["queued"] == {}
+    assert run(settings, "due")[0] == "", "cron mails what is printed"
     assert "--yes" in run(settings, "send", "day-before", code=Exit.USAGE)[1]
     mailbox.answers = ["451 later"]
     found = json.loads(run(settings, "send", "day-before", "--yes", "--json", code=Exit.RESUMABLE)[0])

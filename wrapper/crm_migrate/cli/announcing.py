@@ -147,7 +147,7 @@ def _show_plan(console: Console, report: PlanReport) -> None:
 
     window = f"{report.starts_at:%Y-%m-%d %H:%M} to {report.ends_at:%Y-%m-%d %H:%M} UTC"
     console.print(Text(f"{'Planned' if report.in_force else 'Called off'}: {window} ({report.minutes} minutes)"))
-    console.print(f"{report.recipients:,} people can be told")
+    console.print(f"People who can be told: {report.recipients:,}")
     _show_unreachable(console, report.unreachable)
     if not report.mail_is_set:
         console.print("No mail is sent yet: set smtp_host and mail_from")
@@ -158,6 +158,11 @@ def _show_delivery(console: Console, report: DeliveryReport) -> None:
     from rich.text import Text
 
     queued = ", ".join(f"{event} {count:,}" for event, count in report.queued.items() if count)
+    if not (queued or report.sent or report.retried or report.failed or report.expired or report.server_problem):
+        # cron would mail it to somebody every minute
+        if console.is_terminal:
+            console.print("Nobody has to be told anything now.")
+        return
     console.print(Text(f"New: {queued or 'nothing'}"))
     console.print(f"Sent {report.sent:,}, to be tried again {report.retried:,}, waiting {report.pending:,}")
     if report.expired:
