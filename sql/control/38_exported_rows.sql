@@ -13,6 +13,7 @@ create table if not exists crm_migration.exported_rows (
     put_back_by text,
     new_key text
 );
+create index if not exists exported_rows_table_name_key_idx on crm_migration.exported_rows (table_name, key);
 comment on column crm_migration.exported_rows.run_id is 'The migration that was rolled back.';
 comment on column crm_migration.exported_rows.content is 'The row as people left it; null for one that they deleted. Of a table that was changed in place only the added columns.';
 comment on column crm_migration.exported_rows.before is 'The row as the migration had made it; null for one that people made.';
@@ -147,15 +148,16 @@ begin
     reason := '';
     -- where a row is found again: by its key, or by what it joins, as it was before and as it became
     if stable then
-        execute format('select id::text from %s where id::text = $1', target) into new_key using line.key;
+        execute format('select id::text from %s where id = $1::bigint', target) into new_key using line.key;
     else
         foreach probe in array array[line.before, content] loop
             if new_key is null and probe is not null and natural_key <> '{}' and probe ->> 'deleted_at' is null
                 and not exists (select from unnest(natural_key) as part where probe ->> part is null)
             then
                 execute format(
-                    'select id::text from %s as present where deleted_at is null and %s order by id limit 1', target,
-                    (select string_agg(format('present.%1$I::text = $1 ->> %1$L', part), ' and ') from unnest(natural_key) as part)
+                    'select present.id::text from %1$s as present, jsonb_populate_record(null::%1$s, $1) as probe'
+                    ' where present.deleted_at is null and %2$s order by present.id limit 1', target,
+                    (select string_agg(format('present.%1$I = probe.%1$I', part), ' and ') from unnest(natural_key) as part)
                 ) into new_key using probe;
             end if;
         end loop;
@@ -163,7 +165,7 @@ begin
 
     if content is null then
         if new_key is not null and not stable then
-            execute format('delete from %s where id::text = $1', target) using new_key;
+            execute format('delete from %s where id = $1::bigint', target) using new_key;
         end if;
         return;
     end if;
@@ -199,7 +201,7 @@ begin
     end if;
 
     if new_key is null then
-        execute format('select exists (select from %s where id::text = $1)', target) into taken using line.key;
+        execute format('select exists (select from %s where id = $1::bigint)', target) into taken using line.key;
         if taken then
             -- its number belongs to another row now
             written := array_remove(written, 'id');
@@ -215,7 +217,7 @@ begin
     elsif written is not null then
         select string_agg(format('%1$I = said.%1$I', name), ', ') into listed from unnest(written) as name;
         execute format(
-            'update %1$s as present set %2$s from jsonb_populate_record(null::%1$s, $1) as said where present.id::text = $2',
+            'update %1$s as present set %2$s from jsonb_populate_record(null::%1$s, $1) as said where present.id = $2::bigint',
             target, listed
         ) using wanted, new_key;
     end if;
@@ -277,7 +279,7 @@ declare
     same_word boolean;
 begin
     if line.table_name = 'opportunities' then
-        execute format('select legacy_stage is not distinct from $1 from %s where id::text = $2', target)
+        execute format('select legacy_stage is not distinct from $1 from %s where id = $2::bigint', target)
         into same_word using line.content ->> 'legacy_stage', line.key;
         -- somebody has moved it since, on the old board
         return case when same_word then '{}' else array['stage', 'status', 'probability', 'actual_close_date'] end;
@@ -302,8 +304,8 @@ as $$
                 then jsonb_build_object(
                     'is_primary_organization', exists (
                         select from public.contacts
-                        where contacts.id::text = line.content ->> 'contact_id'
-                            and contacts.company_id::text = line.content ->> 'organization_id'
+                        where contacts.id = (line.content ->> 'contact_id')::bigint
+                            and contacts.company_id = (line.content ->> 'organization_id')::bigint
                     )
                 )
             else '{}'

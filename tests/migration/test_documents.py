@@ -85,6 +85,7 @@ def test_documents_of_a_migration_and_its_rollback(legacy_2026: Connection, mapp
     assert found["downtime_seconds"] > 0
     assert set(found["backup"]) == {"path", "bytes", "restore_tested"}
     assert Path(found["backup"]["path"]).is_dir()
+    assert found["put_back"] == {"rows": {}, "unfit": []}
     found = _status(document(settings, "status"), "completed")
     assert found["rollback_until"] < found["archive_until"]
     assert found["batches"]["done"] == found["batches"]["total"] > 0
@@ -104,7 +105,7 @@ def test_documents_of_a_migration_and_its_rollback(legacy_2026: Connection, mapp
     found = document(settings, "archive purge", *confirmed, code=Exit.WINDOW)
     assert found["error"]["code"] == "CRM-610"
 
-    found = holds(document(settings, "rollback", *confirmed), "carried_over", "exported")
+    found = holds(document(settings, "rollback", *confirmed), "carried_over", "exported", "exported_rows")
     for counts in found["carried_over"].values():
         assert set(counts) >= {"inserted", "updated", "deleted"}
     _status(document(settings, "status"), "completed")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from crm_migrate import database, fault_points, fingerprint, lock, rollback
+from crm_migrate import database, fault_points, fingerprint, lock, put_back, rollback
 from installation import Installation, build, built_templates, installation, modern, stock  # noqa: F401  # fixtures
 
 WORK_OF_PEOPLE = """
@@ -68,6 +68,7 @@ def test_rollback_that_discards_changes_is_exact(installation: Installation) -> 
     assert fingerprint.compare(before, fingerprint.take(installation.connection)) == []
     exported = lines(result.exported)
     assert {"opportunities", "companies", "contacts", "products", "tags"} <= {line["table"] for line in exported}
+    assert put_back.waiting(installation.connection) == {}, "discarded is discarded"
 
 
 def test_rollback_carries_over_what_people_did(installation: Installation) -> None:  # noqa: F811
@@ -123,7 +124,7 @@ def test_what_the_legacy_shape_cannot_hold_is_exported(modern: Installation) -> 
     )
     assert gone["before"]["id"] == 6, "what was deleted is kept, too"
     assert result.exported_rows["products"] == {"inserted": 1}
-    assert result.exported_rows["opportunities"]["deleted"] == 1
+    assert result.exported_rows["opportunities"]["deleted"] >= 1
     assert any(line.get("identity") == "public.of_people" and "status" in line["definition"] for line in exported)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from crm_migrate import database as db
-from crm_migrate import put_back
+from crm_migrate import ledger, put_back, report_html
 from crm_migrate.observer import Silent
 from crm_migrate.settings import Settings
 from crm_migrate.steps import rollback, verify
@@ -88,6 +88,8 @@ def test_every_table_every_operation_both_ways(migrated_2026: Connection, mapped
     assert tried.to_put_back == waiting
     done = do_it(settings)
     again = look(crm, NEW)
+    report_html.write_apply(crm, done, settings.work_dir / "apply.html")
+    assert "From before the rollback" in (settings.work_dir / "apply.html").read_text(encoding="utf-8")
     lost = {name: (rows, again[name]) for name, rows in new.items() if rows != again[name]}
     changed_since = {
         "deal updated",
@@ -114,6 +116,11 @@ def test_every_table_every_operation_both_ways(migrated_2026: Connection, mapped
     assert sum(put_back.waiting(crm).values()) == len(done.put_back.unfit)
     counted = {table: sum(outcomes.values()) for table, outcomes in done.put_back.rows.items()}
     assert counted == waiting
+    recorded = ledger.latest(crm, "apply")
+    assert recorded is not None
+    assert {
+        table: sum(outcomes.values()) for table, outcomes in recorded.summary["put_back"]["rows"].items()
+    } == waiting
     assert unlocked(crm)
     with db.connect(settings) as connection:
         checked = verify.run(connection, settings)

@@ -177,6 +177,13 @@ def set_run(connection: Connection, run_id: str, **values: Any) -> None:
     )
 
 
+def add_to_summary(connection: Connection, run_id: str, **members: Any) -> None:
+    """Add to what later commands may read of a run."""
+    connection.execute(
+        "update crm_migration.runs set summary = summary || %s where run_id = %s", [Jsonb(members), run_id]
+    )
+
+
 def steps(connection: Connection, run_id: str) -> list[Step]:
     """The steps of a run in their order."""
     return [

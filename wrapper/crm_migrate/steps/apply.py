@@ -291,6 +291,7 @@ def put_back_rows(stage: Stage, work: Work) -> None:
     done = put_back.result(stage.connection, stage.run.run_id)
     work.rows = done.total or None
     work.detail |= plain(done)
+    ledger.add_to_summary(stage.connection, stage.run.run_id, put_back=plain(done))
 
 
 def unlock(stage: Stage) -> None:

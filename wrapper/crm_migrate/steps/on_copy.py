@@ -145,7 +145,13 @@ def _play(stage: Stage) -> DryRunReport:
         findings=[*map(_finding, troubles), *tried.findings],
         estimate=estimated,
         steps=ledger.steps(connection, run.run_id),
-        on_copy={"ok": go, "seconds": seconds, "troubles": plain(troubles)},
+        on_copy={
+            "ok": go,
+            "seconds": seconds,
+            "troubles": plain(troubles),
+            # which rows from before a rollback would not fit any more
+            "put_back": plain(done.put_back) if done else None,
+        },
     )
     ledger.set_run(
         connection,

@@ -176,6 +176,7 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
                 export_dir=settings.work_dir / "exports",
             )
             work.detail |= plain(result)
+            ledger.add_to_summary(connection, run.run_id, exported_rows=result.exported_rows)
 
     def prove(work: Work) -> None:
         differences = rollback.prove(connection, settings, migrated.run_id, keep_changes=keep_changes)
