@@ -61,7 +61,7 @@ MOVE: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Checking the new records", ("gates",)),
     ("Switching over", ("cutover", "validate")),
     ("Verifying every record", ("verify",)),
-    ("Opening the CRM", ("unlock",)),
+    ("Opening the CRM", ("put_back", "unlock")),
 )
 WAY_BACK: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Getting ready", ("lock",)),
