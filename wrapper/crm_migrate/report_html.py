@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from crm_migrate import database
+from crm_migrate import database, report_charts
+from crm_migrate.charts import Chart
 from crm_migrate.database import Connection
 from crm_migrate.reports import ApplyReport, DryRunReport, plain
 
@@ -45,35 +46,64 @@ def _size(count: float | None) -> str:
 
 def write_dry_run(connection: Connection, report: DryRunReport, target: Path) -> Path:
     """Write the dry run's report."""
-    return _write(
-        "dry_run.html",
-        target,
-        report=plain(report),
-        steps=_bars(plain(report.steps)),
-        load=_load(connection, report.run_id),
-        database=connection.info.dbname,
-    )
+    return _write(target, dry_run(connection, plain(report)))
 
 
 def write_apply(connection: Connection, report: ApplyReport, target: Path) -> Path:
     """Write the report of a finished apply."""
-    return _write(
-        "apply.html",
-        target,
-        report=plain(report),
-        steps=_bars(plain(report.steps)),
-        load=_load(connection, report.run_id),
-        database=connection.info.dbname,
-    )
+    return _write(target, apply(connection, plain(report)))
 
 
 def write_verification(result: Verification, target: Path) -> Path:
     """Write the oracles and the sample, before and after side by side."""
-    return _write("verification.html", target, report=plain(result))
+    return _write(target, _page("verification.html", report=plain(result)))
 
 
-def _write(template: str, target: Path, **values: Any) -> Path:
-    text = environment().get_template(template).render(generated_at=datetime.now(UTC), **values)
+def dry_run(connection: Connection, report: Mapping[str, Any], *, nonce: str | None = None) -> str:
+    """The page of a dry run.
+
+    Args:
+        report: a `DryRunReport` as its JSON document has it, with its `run_id`.
+        nonce: of the answer that the page is sent in; a file has none.
+    """
+    before = {name: entity["rows"] for name, entity in report["entities"].items()}
+    kept = {
+        name: entity["rows"] - entity["rejected"]
+        for name, entity in report["entities"].items()
+        if name in ("companies", "contacts", "notes") and not report["quick"]
+    }
+    drawn = [report_charts.rows_by_type(before, {**kept, **report["new_entities"]})]
+    return _page("dry_run.html", nonce=nonce, **_of_run(connection, report, drawn))
+
+
+def apply(connection: Connection, report: Mapping[str, Any], *, nonce: str | None = None) -> str:
+    """The page of a finished apply; arguments as for `dry_run`."""
+    drawn = []
+    if report["before"]:
+        drawn.append(report_charts.rows_by_type(report["before"], {**report["kept"], **report["new_entities"]}))
+    return _page("apply.html", nonce=nonce, **_of_run(connection, report, drawn))
+
+
+def _of_run(connection: Connection, report: Mapping[str, Any], drawn: list[Chart]) -> dict[str, Any]:
+    if report["stages"]:
+        drawn.append(report_charts.stages(report["stages"]))
+    found = report_charts.findings(connection, report["run_id"])
+    return {
+        "report": report,
+        "charts": drawn + ([found] if found else []),
+        "minutes": report_charts.minutes(report["steps"]),
+        "over_time": report_charts.over_time(connection, report["run_id"]),
+        "steps": report["steps"],
+        "load": _load(connection, report["run_id"]),
+        "database": connection.info.dbname,
+    }
+
+
+def _page(template: str, *, nonce: str | None = None, **values: Any) -> str:
+    return environment().get_template(template).render(generated_at=datetime.now(UTC), nonce=nonce, **values)
+
+
+def _write(target: Path, text: str) -> Path:
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # a report holds keys and samples of customers' data
@@ -81,12 +111,6 @@ def _write(template: str, target: Path, **values: Any) -> Path:
         os.fchmod(file.fileno(), 0o600)  # one that was there before may be open to others
         file.write(text)
     return target
-
-
-def _bars(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Steps with the share of the longest, for bars."""
-    longest = max((step["seconds"] or 0.0 for step in steps), default=0.0) or 1.0
-    return [{**step, "share": round(100 * (step["seconds"] or 0.0) / longest, 1)} for step in steps]
 
 
 def _load(connection: Connection, run_id: str) -> dict[str, Any]:

@@ -36,6 +36,13 @@ NEW_ENTITIES = (
 )
 
 
+# legacy entities that stay as they are, but for columns that are added
+_IN_PLACE = ("companies", "contacts", "notes")
+_LEGACY_TABLES: Mapping[str, tuple[str, ...]] = {
+    "notes": ("deal_notes", "dealNotes", "contact_notes", "contactNotes"),
+}
+
+
 def plain(value: Any) -> Any:
     """Anything a report holds as JSON can say it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -103,6 +110,8 @@ class ApplyReport:
     downtime_seconds: float
     rejected_rows: int
     backup: Mapping[str, Any]
+    before: Mapping[str, int]
+    kept: Mapping[str, int]
     new_entities: Mapping[str, int]
     stages: Sequence[StageCount]
     rollback_until: datetime | None
@@ -166,12 +175,27 @@ def apply_report(connection: Connection, settings: Settings, run: Run) -> ApplyR
             )
         ),
         backup={key: saved.get(key) for key in ("path", "bytes", "restore_tested")},
+        before=_count_legacy(connection, "crm_archive", "deals", *_IN_PLACE, "tasks"),
+        kept=_count_legacy(connection, "public", *_IN_PLACE),
         new_entities=count_entities(connection, "public", settings.rename),
         stages=count_stages(connection, "public", settings.rename),
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
         put_back=put_back.result(connection, run.run_id),
     )
+
+
+def _count_legacy(connection: Connection, schema: str, *entities: str) -> dict[str, int]:
+    """Rows of the legacy entities that the schema holds, whatever the generation calls their tables."""
+    counted: dict[str, int] = {}
+    for entity in entities:
+        for name in _LEGACY_TABLES.get(entity, (entity,)):
+            table = sql.Identifier(schema, name)
+            # after the cutover the old name of the deal notes is a view over the new
+            if database.exists(connection, table.as_string(None)):
+                rows = int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))
+                counted[entity] = counted.get(entity, 0) + rows
+    return counted
 
 
 def count_entities(connection: Connection, schema: str, rename: Mapping[str, str] | None = None) -> dict[str, int]:

@@ -81,20 +81,10 @@ def run(
 def _sample(
     connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, wanted: int, seed: int
 ) -> Samples:
-    pairs = oracles.live_pairs(connection, settings, legacy)
     records: list[SampledRecord] = []
-    keys = {pair.entity: _keys(connection, pair, run_id, wanted, seed) for pair in pairs}
-    # as many of each as there are, in turn, until there are enough
-    taken: dict[str, int] = dict.fromkeys(keys, 0)
-    while sum(taken.values()) < wanted:
-        open_entities = [entity for entity in keys if taken[entity] < len(keys[entity])]
-        if not open_entities:
-            break
-        for entity in open_entities[: wanted - sum(taken.values())]:
-            taken[entity] += 1
-    for pair in pairs:
+    for pair, keys in sampled_keys(connection, settings, run_id, legacy, wanted, seed):
         people = changed.keys(connection, run_id, *pair.journal).keys
-        records += [_record(connection, pair, key, people) for key in keys[pair.entity][: taken[pair.entity]]]
+        records += [compare(connection, pair, key, people) for key in keys]
     compared = [record for record in records if not record.changed_since]
     return Samples(
         requested=wanted,
@@ -103,6 +93,22 @@ def _sample(
         changed_since=len(records) - len(compared),
         records=tuple(records),
     )
+
+
+def sampled_keys(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, wanted: int, seed: int
+) -> list[tuple[Pair, list[int]]]:
+    """Which records are sampled: as many of each entity as there are, in turn, until there are enough."""
+    pairs = oracles.live_pairs(connection, settings, legacy)
+    keys = {pair.entity: _keys(connection, pair, run_id, wanted, seed) for pair in pairs}
+    taken: dict[str, int] = dict.fromkeys(keys, 0)
+    while sum(taken.values()) < wanted:
+        open_entities = [entity for entity in keys if taken[entity] < len(keys[entity])]
+        if not open_entities:
+            break
+        for entity in open_entities[: wanted - sum(taken.values())]:
+            taken[entity] += 1
+    return [(pair, keys[pair.entity][: taken[pair.entity]]) for pair in pairs]
 
 
 def _keys(connection: Connection, pair: Pair, run_id: str, wanted: int, seed: int) -> list[int]:
@@ -115,7 +121,12 @@ def _keys(connection: Connection, pair: Pair, run_id: str, wanted: int, seed: in
     return [row[0] for row in connection.execute(query, [run_id, pair.model, f"{seed}:{pair.entity}", wanted])]
 
 
-def _record(connection: Connection, pair: Pair, key: int, people: frozenset[str]) -> SampledRecord:
+def compare(connection: Connection, pair: Pair, key: int, people: frozenset[str]) -> SampledRecord:
+    """A legacy row as it was archived, and as the old application is shown it now.
+
+    Args:
+        people: keys of this entity that were changed since the migration.
+    """
     columns = oracles.archived_columns(connection, pair)
     before = _fields(connection, pair.archived, columns, key)
     after = _fields(connection, pair.live, columns, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from crm_migrate.cli.options import Config, ConfirmDatabase, Debug, Dsn, Json, S
 
 backup = typer.Typer(help="Backups: pg_dump's directory format with a manifest and checksums.", no_args_is_help=True)
 app.add_typer(backup, name="backup")
+
+if TYPE_CHECKING:
+    from crm_migrate.settings import Settings
 
 Folder = Annotated[Path, typer.Argument(help="Folder of one backup.")]
 
@@ -136,6 +139,9 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option("--keep", help="Folder that keeps the server and the reports.", show_default=False)
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then serve its web pages on a free port until Ctrl-C.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -148,10 +154,19 @@ def demo(
         from crm_migrate.cli.progress import Watch
         from crm_migrate.steps import demo as step
 
-        result = step.run(
+        def finish(settings: Settings, result: step.DemoReport) -> None:
+            call.finish(result, render.demo)
+            if serve:
+                from crm_migrate.cli.serving import tell
+                from crm_migrate.web import server
+
+                # one document is printed, and it was printed
+                server.serve(settings, host="127.0.0.1", port=0, ready=lambda address: tell(call, address, json=False))
+
+        step.run(
             contacts=contacts,
             generation=generation,
             folder=keep,
             watch=lambda settings: Watch(settings, quiet=json),
+            then=finish,
         )
-        call.finish(result, render.demo)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crm_migrate.cli import app
-from crm_migrate.cli.invocation import invocation
+from crm_migrate.cli.invocation import Invocation, invocation
 from crm_migrate.cli.options import Config, Debug, Dsn, Json
+
+if TYPE_CHECKING:
+    from crm_migrate.web.server import Address
 
 
 @app.command()
@@ -29,15 +32,17 @@ def serve(
         from crm_migrate import log
         from crm_migrate.web import server
 
-        def ready(address: server.Address) -> None:
-            if json:
-                call.document({"url": address.url, "review_url": address.review})
-            else:
-                print(f"Status page     {address.url}\nReview console  {address.review}")
-                print("The second address lets in whoever has it. Ctrl-C ends both.", file=sys.stderr)
-            if address.public:
-                print("Others can reach this address: put a proxy with TLS in front of it.", file=sys.stderr)
-            sys.stdout.flush()
-
         log.open_log(call.settings, "serve")
-        server.serve(call.settings, host=host, port=port, ready=ready)
+        server.serve(call.settings, host=host, port=port, ready=lambda address: tell(call, address, json=json))
+
+
+def tell(call: Invocation, address: Address, *, json: bool) -> None:
+    """Print where the pages are: the only time that the token is shown."""
+    if json:
+        call.document({"url": address.url, "review_url": address.review})
+    else:
+        print(f"Status page     {address.url}\nReview console  {address.review}")
+        print("The second address lets in whoever has it. Ctrl-C ends both.", file=sys.stderr)
+    if address.public:
+        print("Others can reach this address: put a proxy with TLS in front of it.", file=sys.stderr)
+    sys.stdout.flush()

@@ -64,13 +64,21 @@ class DemoReport:
         return {key: value for key, value in plain(self).items() if key != "run_id"}
 
 
-def run(*, contacts: int, generation: str, folder: Path | None, watch: Watcher) -> DemoReport:
+def run(
+    *,
+    contacts: int,
+    generation: str,
+    folder: Path | None,
+    watch: Watcher,
+    then: Callable[[Settings, DemoReport], None] | None = None,
+) -> DemoReport:
     """Start a server, load a CRM, doctor, dry run, apply, verify; stop the server.
 
     Args:
         contacts: size of the CRM; the rest follows from it.
         generation: "2025" or "2026".
         watch: opens an observer of the runs.
+        then: done with the migrated database before its server is stopped.
         folder: keeps the server's data and the reports; by default `.crm-migrate/demo`, made anew.
 
     Raises:
@@ -95,7 +103,10 @@ def run(*, contacts: int, generation: str, folder: Path | None, watch: Watcher) 
             demo_data.load(connection, Generation(generation), contacts=contacts)
             demo_data.demo_seeds(connection, settings.seeds_dir)
             connection.execute("analyze")
-            return _play(connection, settings, generation, place, started, watch)
+            report = _play(connection, settings, generation, place, started, watch)
+        if then is not None:
+            then(settings, report)
+        return report
 
 
 def _play(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
+import psycopg
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from crm_migrate import __version__
+from crm_migrate import __version__, log
+from crm_migrate.errors import MigrationError, UsageError
 from crm_migrate.settings import Settings
-from crm_migrate.web import pages, status_routes
+from crm_migrate.story_place import UnknownRecord
+from crm_migrate.web import pages, redirects, report_routes, review_routes, status_routes
+from crm_migrate.web.entry import Entry
 from crm_migrate.web.poller import Poller
 from crm_migrate.web.shield import ClosedWhileLocked, SecurityHeaders
 
@@ -35,7 +40,7 @@ def create(settings: Settings, *, token: str, interval: float = 1.0) -> FastAPI:
     Raises:
         ConnectionFailed: the database does not answer.
     """
-    del token
+    entry = Entry(token)
     poller = Poller(settings, interval=interval)
     poller.look()
 
@@ -60,7 +65,13 @@ def create(settings: Settings, *, token: str, interval: float = 1.0) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.mount("/static", StaticFiles(directory=pages.STATIC))
     app.include_router(status_routes.routes(poller))
+    app.include_router(redirects.routes(poller))
+    app.include_router(report_routes.routes(settings, entry))
+    app.include_router(review_routes.routes(settings, entry))
     app.add_exception_handler(HTTPException, _failed)
+    app.add_exception_handler(RequestValidationError, lambda request, _: _answer(request, HTTPStatus.BAD_REQUEST))
+    app.add_exception_handler(MigrationError, _refused)
+    app.add_exception_handler(psycopg.Error, _refused)
     return app
 
 
@@ -79,7 +90,24 @@ def _closed(poller: Poller, scope: Scope) -> Response | None:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
-    code = HTTPStatus(error.status_code)
+    return _answer(request, HTTPStatus(error.status_code), headers=error.headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """A failure of the program: what it means for the one who asks, without anything of the database's text."""
+    if isinstance(error, UnknownRecord):
+        return _answer(request, HTTPStatus.NOT_FOUND)
+    if isinstance(error, UsageError):
+        return _answer(request, HTTPStatus.BAD_REQUEST, said=error.what)
+    log.event("page failed", path=request.url.path, error=type(error).__name__)
+    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "10"})
+
+
+def _answer(
+    request: Request, code: HTTPStatus, *, said: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
     if "text/html" in request.headers.get("accept", ""):
-        return pages.page("failed.html", code=code, code_name=code.phrase, number=int(code))
-    return JSONResponse({"message": code.phrase}, status_code=code, headers=error.headers)
+        return pages.page(
+            "failed.html", code=code, headers=dict(headers or {}), name=code.phrase, number=code, said=said
+        )
+    return JSONResponse({"message": said or code.phrase}, status_code=code, headers=headers)

@@ -1,0 +1,83 @@
+"""The reports as files and as pages: the same charts, one file, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import psycopg
+from playwright.sync_api import expect
+
+from crm_migrate import charts, ledger, report_html, reports
+from crm_migrate.settings import Settings
+from web.conftest import MakeContext, serve
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+TITLES = (
+    "Records by type, before and after",
+    "Stages, before → after",
+    "Findings by severity (rows)",
+    "Where the time went",
+    "Rows written per second",
+)
+
+
+def test_what_is_written_is_what_is_served(migrated_2026: Connection, tmp_path: Path, context: MakeContext) -> None:
+    settings = Settings(dsn=migrated_2026.info.dsn)
+    run = ledger.latest(migrated_2026, "apply")
+    assert run is not None
+    file = report_html.write_apply(
+        migrated_2026, reports.apply_report(migrated_2026, settings, run), tmp_path / "apply.html"
+    )
+    written = file.read_text(encoding="utf-8")
+    assert not re.search(r"<script|<link|<img|https?://(?!www\.w3\.org/)", written), "it needs nothing but itself"
+    with serve(settings) as served:
+        page = context(java_script_enabled=False).new_page()
+        page.goto(served.review)
+        page.goto(f"{served.url}/reports")
+        expect(page.get_by_role("table")).to_contain_text("completed, GO")
+        page.get_by_role("link", name=run.run_id).click()
+        for title in TITLES:
+            expect(page.get_by_text(title, exact=False).first).to_be_visible()
+        # the nonce of the answer lets its own style in
+        assert page.locator(".cards").evaluate("element => getComputedStyle(element).display") == "grid"
+        answer = page.goto(f"{served.url}/reports/{run.dry_run_id}")
+        assert answer is not None
+        expect(page.get_by_role("heading", level=1)).to_contain_text("GO")
+        policy = answer.headers["content-security-policy"]
+        assert re.search(r"style-src 'self' 'nonce-[\w-]{20,}'", policy)
+        served_text = answer.text()
+    drawings = re.findall(r"<svg.*?</svg>", written, re.S)
+    assert len(drawings) >= len(TITLES)
+    assert len(re.findall(r"<svg.*?</svg>", served_text, re.S)) >= len(TITLES)
+    opportunities = migrated_2026.execute("select count(*) from public.opportunities").fetchone()
+    assert opportunities is not None
+    assert f"deals → opportunities: before {opportunities[0]}, after {opportunities[0]}" in drawings[0]
+
+
+def test_a_chart_escapes_what_it_names_and_says_it_in_words() -> None:
+    hostile = "</text><script>alert(1)</script>\x01\ud7ff&<b>"
+    drawn = charts.bars("Stages <x>", [(hostile, (3, None)), ("\u202eשלום", (0, 2.5))], series=("before", "after"))
+    # it is well formed: nothing of a name became an element
+    root = ElementTree.fromstring(drawn.svg)  # noqa: S314
+    names = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert names <= {"svg", "g", "rect", "path", "text", "circle", "line"}
+    assert not {attribute for element in root.iter() for attribute in element.attrib} & {"style", "id", "onclick"}
+    assert root.attrib["aria-label"].startswith("Stages <x>. </text><script>")
+    texts = "".join(root.itertext())
+    assert "<script>alert(1)" in texts
+    assert "2.5" in texts
+    assert drawn.words.endswith("before 0, after 2.5")
+
+
+def test_a_line_of_nothing_one_and_many_values() -> None:
+    assert "Nothing to draw" in charts.line("Rate", []).svg
+    assert charts.line("Rate", [(1.0, 5.0)], unit=" %").words == "peak 5 %, mean 5 %"
+    many = charts.line("Rate", [(float(n), float(n % 7)) for n in range(60)])
+    assert many.words == "peak 6, mean 2.9"
+    ElementTree.fromstring(many.svg)  # noqa: S314
