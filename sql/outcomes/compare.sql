@@ -1,6 +1,30 @@
 -- How the outcomes of two runs differ: per entity and aspect how many rows moved, from what to what, and some of their keys.
 with
 
+-- the aspects of keep.sql, in its order
+aspects (entity, place, name) as (
+    values
+    ('deals', 0, 'stage'),
+    ('deals', 1, 'status'),
+    ('deals', 2, 'probability'),
+    ('deals', 3, 'closed on'),
+    ('deals', 4, 'customer'),
+    ('deals', 5, 'principal'),
+    ('deals', 6, 'distributor'),
+    ('deals', 7, 'commission'),
+    ('contacts', 0, 'organizations'),
+    ('contacts', 1, 'primary organization'),
+    ('companies', 0, 'type'),
+    ('companies', 1, 'is principal'),
+    ('companies', 2, 'is distributor'),
+    ('tasks', 0, 'activity'),
+    ('tasks', 1, 'interaction'),
+    ('tasks', 2, 'organization'),
+    ('tasks', 3, 'follow-up'),
+    ('relationships', 0, 'agreed'),
+    ('relationships', 1, 'opportunities')
+),
+
 paired as (
     select
         coalesce(earlier.entity, later.entity) as entity,
@@ -19,16 +43,17 @@ paired as (
 moves as (
     select
         paired.entity,
-        aspect.name as aspect,
-        paired.before ->> aspect.name as before,
-        paired.after ->> aspect.name as after,
+        aspects.name as aspect,
+        paired.before ->> aspects.place as before,
+        paired.after ->> aspects.place as after,
         paired.key,
         paired.other_key
     from paired
-    cross join lateral jsonb_object_keys(paired.before) as aspect (name)
+    inner join aspects
+        on aspects.entity = paired.entity
     where paired.before is not null
         and paired.after is not null
-        and paired.before -> aspect.name is distinct from paired.after -> aspect.name
+        and paired.before -> aspects.place is distinct from paired.after -> aspects.place
 
     union all
 

@@ -180,10 +180,7 @@ def test_every_example_query_runs_as_the_api_role(migrated: Connection, make_set
             assert f"select={','.join(item.example.columns)}" in item.example.rest()
             if cursor.fetchall():
                 filled.add(item.name)
-    assert filled >= {"opportunities", "opportunity_participants", "contact_organizations", "activities"} - (
-        # the first contact of the demo data may have no task
-        {"activities"}
-    )
+    assert filled >= {"opportunities", "opportunity_participants", "contact_organizations"}
     renamed = resources.document(found)["renamed"]
     assert renamed["deals"] == "opportunities"
     assert set(renamed) - {"deals"} <= {"deal_notes", "dealNotes"} & set(found.relations)

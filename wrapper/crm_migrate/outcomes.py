@@ -15,7 +15,7 @@ from crm_migrate.database import Connection
 from crm_migrate.errors import WrongState
 
 LAST = "last"
-_KEPT = 3
+_KEPT = 2
 _MOVES = 5
 _PREFIX = "outcome_"
 _QUERIES = paths.SQL / "outcomes"
