@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crm_migrate import log, redaction, settings
+from crm_migrate import log, redaction, settings, tools
 from crm_migrate.cli import terminal
 from crm_migrate.controls import written_out, written_out_in_json
 from crm_migrate.errors import MigrationError
@@ -71,6 +71,19 @@ def test_a_log_line_is_redacted_before_it_is_json(tmp_path: Path) -> None:
     assert "ValueError: ***" in lines[2]["traceback"]
     assert 'p\\"q' not in content
     assert written_out(content) == content
+
+
+def test_a_program_that_is_asked_for_its_version_gets_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\necho 'pg_dump (PostgreSQL) 18.0'\n", encoding="utf-8")
+    program.chmod(0o755)
+    for name in ("PGPASSWORD", "DATABASE_URL", "CRM_MIGRATE_SMTP_PASSWORD", "PGSSLMODE"):
+        monkeypatch.setenv(name, "s3cret")
+    assert tools.major_version(program) == 18
+    held = [line for line in (tmp_path / "seen").read_text(encoding="utf-8").splitlines() if "s3cret" in line]
+    assert held == ["PGSSLMODE=s3cret"]
 
 
 def test_no_text_commands_the_terminal() -> None:

@@ -77,9 +77,11 @@ def find(name: str, *, server_major: int = 0, tls: bool = False) -> Tool:
 
 def major_version(program: Path) -> int:
     """The major version that a program of PostgreSQL prints; 0 when it cannot run."""
+    # it connects to nothing
+    environment = {name: value for name, value in _inherited().items() if name != "PGPASSWORD"}
     try:
         done = subprocess.run(
-            [str(program), "--version"], env=_inherited(), capture_output=True, text=True, check=False, timeout=30
+            [str(program), "--version"], env=environment, capture_output=True, text=True, check=False, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
