@@ -57,7 +57,7 @@ class InUse(WrongState):
 class PurgeBlocked(Stopped):
     """A table lock was not granted; what was done so far is recorded."""
 
-    code = "CRM-704"
+    code = "CRM-706"
 
 
 @dataclass(frozen=True)
