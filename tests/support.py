@@ -23,9 +23,11 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def fresh_database(server: EmbeddedServer, *, template: str = "template0") -> Iterator[Connection]:
+def fresh_database(
+    server: EmbeddedServer, *, template: str = "template0", name: str | None = None
+) -> Iterator[Connection]:
     """A new database, dropped with all its sessions at the end; roles are as before afterwards."""
-    name = f"test_{next(_numbers)}"
+    name = name or f"test_{next(_numbers)}"
     identifier = sql.Identifier(name)
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         before = _roles(admin)

@@ -21,3 +21,14 @@ that are left out are not collected at all; nothing is skipped.
 """
 
 from __future__ import annotations
+
+import pytest
+
+from crm_migrate.server import EmbeddedServer
+from faults.sweep import Sweep
+
+
+@pytest.fixture(scope="session")
+def swept(postgres: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """The scenarios on the server of this test run."""
+    return Sweep(postgres, tmp_path_factory.mktemp("sweep"))

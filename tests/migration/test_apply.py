@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import access, control, cutover, fault_points, fingerprint, inputs, ledger, lock, verification
+from crm_migrate import access, control, cutover, fingerprint, inputs, ledger, lock, verification
 from crm_migrate import database as db
 from crm_migrate.errors import Exit, MigrationError
 from crm_migrate.observer import Silent
@@ -190,59 +188,6 @@ def test_deadline_stops_unlocked_before_the_cutover(tried_2026: Connection, mapp
     assert unlocked(tried_2026)
     assert fingerprint.compare(before, fingerprint.take(tried_2026)) == []
     assert do_it(settings).steps[-1].state == "done", "the same command goes on"
-
-
-@pytest.mark.parametrize(
-    "point",
-    [
-        "lock.logins-shut",
-        "apply.transform_stage_1.started",
-        "apply.gates.done",
-        "apply.cutover.worked",
-        "unlock.fence-down",
-    ],
-)
-def test_killed_apply_goes_on_and_ends_like_an_uninterrupted_one(
-    tried_2026: Connection, migrated_2026: Connection, mapped: MakeSettings, point: str
-) -> None:
-    settings = mapped(tried_2026)
-    name = tried_2026.info.dbname
-    killed = program(settings, "apply", "--confirm-database", name, **{fault_points.KILL_AT: point})
-    said = killed.communicate(timeout=200)[1]
-    assert killed.returncode == -signal.SIGKILL, said
-    assert f"killed at {point}" in said, "the fault did not happen"
-
-    resumed = program(settings, "apply", "--confirm-database", name)
-    said = resumed.communicate(timeout=200)[1]
-    assert resumed.returncode == 0, said
-    assert "Going on with apply" in said
-    assert unlocked(tried_2026)
-    assert verify.run(tried_2026, settings).ok
-    ends = [fingerprint.take(connection) for connection in (tried_2026, migrated_2026)]
-    assert fingerprint.compare(*ends) == []
-
-
-def test_interrupted_apply_exits_130_and_says_how_to_go_on(tried_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(tried_2026)
-    name = tried_2026.info.dbname
-    running = program(settings, "apply", "--confirm-database", name)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        found = tried_2026.execute(
-            "select from crm_migration.steps where name like 'transform%' and state = 'running'"
-            " and run_id like (select max(run_id) from crm_migration.runs where kind = 'apply')"
-        ).fetchone()
-        if found is not None:
-            break
-        time.sleep(0.02)
-    else:
-        pytest.fail("the transformation was never seen at work")
-    running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=120)[1]
-    assert running.returncode == Exit.INTERRUPTED, said
-    assert "crm-migrate apply" in said
-    assert program(settings, "apply", "--confirm-database", name).wait(timeout=200) == 0
-    assert verify.run(tried_2026, settings).ok
 
 
 def test_without_a_terminal_a_missing_confirmation_names_the_flag(

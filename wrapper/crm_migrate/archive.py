@@ -276,6 +276,7 @@ def _copy(connection: Connection, name: str) -> int:
                 target, sql.Literal(f"public.{name} as it was before the migration: {rows} rows.")
             )
         )
+        fault_points.reached(f"archive.{name}.copied")
     connection.execute(sql.SQL("analyze {}").format(target))
     return rows
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from crm_migrate import backup_files, content, database, tools
+from crm_migrate import backup_files, content, database, fault_points, tools
 from crm_migrate.backup_files import (
     LEGACY_UNTOUCHED,
     MANIFEST,
@@ -127,12 +127,14 @@ def create(
             arguments += [f"--snapshot={snapshot}", "--no-password"]
             arguments += [f"--exclude-schema={_pattern(name)}" for name in not_dumped["schemas"]]
             with tools.started(pg_dump, arguments, settings.dsn, session=session) as process:
+                fault_points.reached("backup.dumping")
                 tables = content.read(connection, [name for name in (settings.schema, "crm_archive") if name in dumped])
                 done = process.wait()
         if done.exit_code:
             raise backup_files.failure(done.said, path)
+        fault_points.reached("backup.dumped")
         with disk_errors(path):
-            return backup_files.write(
+            made = backup_files.write(
                 Backup(
                     path=path,
                     run_id=run_id,
@@ -145,6 +147,8 @@ def create(
                     locked_state=locked_state,
                 )
             )
+        fault_points.reached("backup.manifest-written")
+        return made
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -210,8 +214,10 @@ def restore_test(connection: Connection, settings: Settings, backup: Backup) -> 
     if _has_attribute(connection, "rolcreatedb"):
         place = f"crm_scratch_{backup.run_id}"[:63]
         with _scratch_database(connection, place):
+            fault_points.reached("backup.scratch-made")
             scratch = make_conninfo(settings.dsn, dbname=place)
             restore(backup.path, scratch)
+            fault_points.reached("backup.restored")
             _compare(backup, dataclasses.replace(settings, dsn=scratch))
         where = f"database {place}"
     else:

@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from crm_migrate import database
 from crm_migrate.content import TableContent
-from crm_migrate.errors import Exit, MigrationError
+from crm_migrate.errors import Exit, MigrationError, Passing
 
 MANIFEST = "manifest.json"
 FORMAT = "crm-migrate/backup/1"
@@ -26,6 +27,12 @@ class BackupFailed(MigrationError):
     """pg_dump did not finish."""
 
     code = "CRM-200"
+
+
+class BackupInterrupted(BackupFailed, Passing):
+    """pg_dump lost its connection: the same is done again."""
+
+    code, exit_code = "CRM-207", Passing.exit_code
 
 
 class BackupDiskFull(BackupFailed):
@@ -199,7 +206,7 @@ def failure(said: str, path: Path) -> BackupFailed:
             state=LEGACY_UNTOUCHED,
             next="Make room, or set backup_dir to another disk, and run the same command again.",
         )
-    return BackupFailed(
+    return (BackupInterrupted if database.LOST.search(said) else BackupFailed)(
         "pg_dump failed; nothing of the backup is kept.",
         why=why,
         state=LEGACY_UNTOUCHED,

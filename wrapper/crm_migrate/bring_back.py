@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from crm_migrate.access import AccessState
 from crm_migrate.consequences import Orphan
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, statement
-from crm_migrate.fingerprint import Difference
 from crm_migrate.settings import Settings
 
 KINDS = (
@@ -57,7 +56,6 @@ class RollbackResult:
 
     carried_over: dict[str, dict[str, int]]
     exported: Path | None
-    differences: list[Difference] = field(default_factory=list)
     # rows that people deleted softly and that something else may not lose, by table
     revived: dict[str, list[str]] = field(default_factory=dict)
     # deals that the target had refused and whose company went away: dropped here, kept whole in the export
@@ -66,6 +64,16 @@ class RollbackResult:
     dropped_objects: list[str] = field(default_factory=list)
     # what was exported: rows per table, and by what people did with them
     exported_rows: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """A document for the control schema."""
+        return {**asdict(self), "exported": None if self.exported is None else str(self.exported)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RollbackResult:
+        """Read what `as_json` wrote."""
+        exported = document.get("exported")
+        return cls(**{**document, "exported": Path(exported) if exported else None})
 
 
 # triggers and policies first, types last; the rest goes with what it belongs to
@@ -93,6 +101,7 @@ class BringingBack:
         locked = AccessState.from_json(self._of("access")[0].detail)
         self._lock_tables()
         compat.put_back(connection, self.settings, self.run_id)
+        fault_points.reached("rollback.tables-locked")
         later = self._later_objects()
         exports.keep(connection, self.settings, self.run_id, later, all_of_it=not self.keep_changes)
         fault_points.reached("rollback.exported")
@@ -100,38 +109,45 @@ class BringingBack:
         deals_sequence = self._highest_deal()
         if self.keep_changes:
             self.revived = consequences.delete_softly_deleted(connection, self._name)
+        fault_points.reached("rollback.soft-deletes-done")
         self._expect()
+        fault_points.reached("rollback.expectation-written")
         if self.keep_changes:
             self._carry_deals()
+        fault_points.reached("rollback.deals-carried")
         self._drop_new_objects()
+        fault_points.reached("rollback.new-objects-dropped")
         self._bring_back_deals()
         if not self.keep_changes:
             archive.restore(connection)
+        fault_points.reached("rollback.tables-back")
         self._foreign_keys()
+        fault_points.reached("rollback.foreign-keys-back")
         self._resume_triggers(states)
         self._publications()
         self._sequences(deals_sequence)
+        fault_points.reached("rollback.sequences-back")
         dependants.rebuild(connection, self._of(*dependants.REBUILT), locked, _at_once)
         if self.keep_changes:
             dependants.rebuild(connection, later, locked, self._if_possible)
+        fault_points.reached("rollback.dependants-back")
         self._access(locked)
         connection.execute("select crm_migration.raise_fence()")
+        fault_points.reached("rollback.fenced")
         connection.execute("notify pgrst, 'reload schema'")
         connection.execute("delete from crm_migration.migration_history where run_id = %s", [self.run_id])
         exported = exports.write(connection, self.run_id, export_dir)
-        done = SavedObject(
-            "rolled back", self.run_id, detail={"carried_over": self.carried, "exported": str(exported or "")}
-        )
-        dependants.save(connection, self.run_id, [done])
-        orphaned = [orphan.key for orphan in self.orphans if not orphan.stays]
-        return RollbackResult(
+        fault_points.reached("rollback.export-written")
+        result = RollbackResult(
             self.carried,
             exported,
             revived=self.revived,
-            orphaned=orphaned,
+            orphaned=[orphan.key for orphan in self.orphans if not orphan.stays],
             dropped_objects=self.dropped_objects,
             exported_rows=exports.summary(connection, self.run_id),
         )
+        dependants.save(connection, self.run_id, [SavedObject("rolled back", self.run_id, detail=result.as_json())])
+        return result
 
     def _of(self, *kinds: str) -> list[SavedObject]:
         return [item for item in self.saved if item.kind in kinds]

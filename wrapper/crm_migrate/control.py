@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crm_migrate import database
+from crm_migrate import database, fault_points, paths
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
@@ -17,7 +17,10 @@ def install(connection: Connection, settings: Settings) -> None:
         connection.execute("select pg_advisory_xact_lock(hashtextextended('crm-migrate/control', 0))")
         # functions may name the tables of the batch ledger, which dbt creates when the first model is built
         connection.execute("set local check_function_bodies = off")
-        database.run_sql_folder(connection, "control")
+        for path in sorted((paths.SQL / "control").glob("*.sql")):
+            database.run_sql_file(connection, path)
+        fault_points.reached("control.written")
+    fault_points.reached("control.installed")
 
 
 def installed(connection: Connection) -> bool:
@@ -40,6 +43,7 @@ def begin_build(connection: Connection, run_id: str, batch_size: int) -> None:
             " do update set run_id = excluded.run_id, batch_size = excluded.batch_size",
             [BUILD_SCHEMA, run_id, batch_size],
         )
+    fault_points.reached("build.begun")
 
 
 def end_build(connection: Connection) -> None:
@@ -47,3 +51,4 @@ def end_build(connection: Connection) -> None:
     with connection.transaction():
         connection.execute("drop schema if exists crm_build cascade")
         connection.execute("delete from crm_migration.builds where schema_name = %s", [BUILD_SCHEMA])
+    fault_points.reached("build.ended")

@@ -112,6 +112,7 @@ def execute(
         raise CutoverRefused(blockers)
     if not rehearse:
         fingerprint.remember(connection, run_id, "before", locked)
+        fault_points.reached("cutover.fingerprint-taken")
         started = time.monotonic()
     named = preflight.warnings(connection)
     transaction = _Transaction(connection, settings, run_id, legacy, locked, rehearse)
@@ -153,7 +154,7 @@ def validate(connection: Connection, settings: Settings) -> int:
             connection.execute(
                 sql.SQL("alter table {} validate constraint {}").format(sql.SQL(statement(table)), sql.Identifier(name))
             )
-            fault_points.reached("validate.constraint")
+            fault_points.reached(f"validate.{name}")
     return len(unchecked)
 
 
@@ -250,6 +251,7 @@ class _Transaction:
             dependants.drop(connection, standing)
             connection.execute("create schema if not exists crm_archive")
             successor.archive(connection, belongings)
+        fault_points.reached("cutover.deals-archived")
         with self._essential("publishing the new tables"):
             publish.move_types(connection)
             publish.make_room(connection, "opportunities", name("opportunities", "opportunities"))
@@ -261,10 +263,13 @@ class _Transaction:
             dependants.rebuild(connection, of_notes, self.locked, self._attempt)
             successor.take_the_new_name(connection, name("opportunities", "opportunities"))
             publish.move_tables(connection, settings)
+        fault_points.reached("cutover.tables-published")
         with self._essential("renaming the deal notes"):
             publish.rename_notes(connection, name(preflight.NOTES, preflight.NOTES), self.locked)
+        fault_points.reached("cutover.notes-renamed")
         with self._essential("classifying the companies"):
             publish.classify_companies(connection, self.run_id)
+        fault_points.reached("cutover.companies-classified")
         connection.execute("select set_config('crm_migrate.fallback_stage', %s, true)", [settings.fallback_stage])
         for stage in ("stage_1", "stage_1_5"):
             with self._essential(f"the SQL of {stage}"):
@@ -273,15 +278,18 @@ class _Transaction:
             compat.create_views(connection, settings, self.legacy)
             publish.grant_old_names(connection, self.locked)
             publish.let_readers_of_notes_ask(connection, settings, self.locked)
+        fault_points.reached("cutover.old-names")
         others = [item for item in standing if item not in of_notes]
         dependants.rebuild(
             connection, others, self.locked, self._attempt, instead=publish.wrapped_summaries(standing, settings)
         )
+        fault_points.reached("cutover.dependants-rebuilt")
         with self._essential("the journal"):
             publish.start_journal(connection, settings)
             if not self.rehearsing:
                 connection.execute("select crm_migration.raise_fence()")
                 archive.seal(connection, self.run_id)
+        fault_points.reached("cutover.fenced")
         publish.remember_end(connection, self.run_id, settings)
         connection.execute("notify pgrst, 'reload schema'")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from crm_migrate import paths, redaction
+from crm_migrate import fault_points, paths, redaction
 from crm_migrate.errors import ConnectionFailed
 from crm_migrate.settings import Settings, without_password
 
@@ -30,12 +31,22 @@ Query = LiteralString | sql.SQL | sql.Composed
 
 # connection failures, admin shutdown, crash shutdown, cannot connect now
 CONNECTION_LOST = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "08004"})
-# serialization failure, deadlock detected, lock not available: worth another try
-RETRYABLE = frozenset({"40001", "40P01", "55P03"})
+# serialization failure, deadlock detected: worth another try
+RETRYABLE = frozenset({"40001", "40P01"})
+# the same as programs of others say it, which hand on no SQLSTATE
+LOST = re.compile(
+    r"server closed the connection|terminating connection|could not connect|connection .*(refused|failed|timed out)"
+    r"|SSL (connection|SYSCALL)|connection already closed|the database system is|lost synchronization|network is",
+    re.IGNORECASE,
+)
+_NOT_YET = re.compile("the database system is")
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 def connect(settings: Settings, *, database: str | None = None, application: str = "crm-migrate") -> Connection:
     """Open a connection in autocommit mode, with an empty search path and UTC.
+
+    A server that starts up, recovers or shuts down is waited for, `recovery_timeout` seconds at most.
 
     Raises:
         ConnectionFailed: no server, wrong password, no such database. Its text never holds the password.
@@ -43,16 +54,11 @@ def connect(settings: Settings, *, database: str | None = None, application: str
     overrides: dict[str, Any] = {"application_name": application, "connect_timeout": settings.connect_timeout}
     if database is not None:
         overrides["dbname"] = database
-    # a hanging network is noticed within a minute and a half instead of two hours
+    # a network that is gone is noticed within a minute and a half instead of two hours
     overrides |= {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
-    try:
-        connection = psycopg.connect(settings.dsn, autocommit=True, **overrides)
-    except psycopg.OperationalError as error:
-        raise ConnectionFailed(
-            f"Cannot connect to {without_password(settings.dsn) or 'the database of the PG* variables'}.",
-            why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            next="Check host, port, user and password (DATABASE_URL or --dsn), then run crm-migrate doctor.",
-        ) from None
+    if settings.network_timeout:
+        overrides["tcp_user_timeout"] = int(settings.network_timeout * 1000)
+    connection = _connected(settings, overrides)
     # a service or password file may have given it
     redaction.remember(connection.info.password)
     connection.execute("select set_config('search_path', '', false), set_config('timezone', 'UTC', false)")
@@ -60,7 +66,36 @@ def connect(settings: Settings, *, database: str | None = None, application: str
     connection.execute(_FORGET_THE_DEAD)
     if settings.statement_timeout:
         set_timeout(connection, "statement_timeout", settings.statement_timeout)
+    # and the server notices within the same time that we are gone: until then our locks stay
+    connection.execute(
+        "select set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),"
+        " set_config('tcp_keepalives_count', '6', false)"
+    )
     return connection
+
+
+def _connected(settings: Settings, overrides: Mapping[str, Any]) -> Connection:
+    deadline = time.monotonic() + settings.recovery_timeout
+    while True:
+        try:
+            return psycopg.connect(settings.dsn, autocommit=True, **overrides)
+        except psycopg.OperationalError as error:
+            if _NOT_YET.search(str(error)) and time.monotonic() < deadline:
+                time.sleep(_LOOK_AGAIN_SECONDS)
+                continue
+            raise ConnectionFailed(
+                f"Cannot connect to {without_password(settings.dsn) or 'the database of the PG* variables'}.",
+                why=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+                next="Check host, port, user and password (DATABASE_URL or --dsn), then run crm-migrate doctor.",
+            ) from None
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the error says that the connection is gone, and not that the server refused something."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    # what psycopg says by itself, such as "the connection is closed", has no SQLSTATE
+    return error.sqlstate is None or error.sqlstate in CONNECTION_LOST
 
 
 def set_timeout(connection: Connection, name: str, seconds: float, *, local: bool = False) -> None:
@@ -104,9 +139,10 @@ def run_sql_file(connection: Connection, path: Path, *, rename: Mapping[str, str
 
 
 def run_sql_folder(connection: Connection, folder: str, *, rename: Mapping[str, str] | None = None) -> None:
-    """Run the numbered files of a folder of `sql/`, in order of their names."""
+    """Run the numbered files of a folder of `sql/`, in order of their names; a fault point behind each."""
     for path in sorted((paths.SQL / folder).glob("*.sql")):
         run_sql_file(connection, path, rename=rename)
+        fault_points.reached(f"sql.{folder}/{path.stem}")
 
 
 def rows(connection: Connection, query: Query, params: Any = None) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from psycopg import pq, sql
 
-from crm_migrate import database, paths
-from crm_migrate.errors import MigrationError, Stopped
+from crm_migrate import database, fault_points, paths
+from crm_migrate.errors import MigrationError, Passing, Stopped
 from crm_migrate.settings import Settings
 
 BUILD_SCHEMA = "crm_build"
@@ -27,12 +27,11 @@ THREADS = 2
 STATE = "No legacy row was touched. The batches that the ledger calls done stay."
 
 # what the server or the network says when the models are not at fault: the same command goes on later
-_PASSING = re.compile(
-    r"server closed the connection|terminating connection|could not connect|connection .*(refused|failed|timed out)"
-    r"|SSL (connection|SYSCALL)|connection already closed|the database system is"
-    r"|No space left on device|could not (extend|write)|deadlock detected|lock timeout|could not serialize",
-    re.IGNORECASE,
-)
+_STOPPING = re.compile(r"No space left on device|could not (extend|write)|lock timeout", re.IGNORECASE)
+# what goes away when the same is done again
+_PASSING = re.compile(r"deadlock detected|could not serialize", re.IGNORECASE)
+# how the materialization begins what it says when it has written to the ledger
+_LEDGER_EVENT = "load "
 # libpq's own words for what dbt sets itself, or what psycopg has already resolved
 _NOT_HANDED_ON = frozenset({"host", "port", "user", "password", "dbname", "application_name", "options", "service"})
 
@@ -78,6 +77,12 @@ class TransformStopped(TransformFailed, Stopped):
     """The server, the disk or the network stopped the build; nothing is wrong with the models."""
 
     code, exit_code = "CRM-211", Stopped.exit_code
+
+
+class TransformInterrupted(TransformStopped, Passing):
+    """The build lost its connection, or met a deadlock: the same goes on at once."""
+
+    code, exit_code = "CRM-216", Passing.exit_code
 
 
 class NothingSelected(TransformFailed):
@@ -164,7 +169,11 @@ class Dbt:
         interrupted: list[BaseException] = []
 
         def listen(event: Any) -> None:
-            if on_progress is None or event.info.name != "JinjaLogInfo":
+            if event.info.name != "JinjaLogInfo":
+                return
+            if event.info.msg.startswith(_LEDGER_EVENT):
+                fault_points.reached(event.info.msg)
+            if on_progress is None:
                 return
             progress = _progress(event.info.msg)
             if progress is None:
@@ -198,9 +207,11 @@ class Dbt:
         return outcome.result
 
 
-def is_passing(message: str) -> bool:
-    """Whether the server, the disk or the network is at fault, and not the models: the same command goes on later."""
-    return _PASSING.search(message) is not None
+def stopped_by(message: str) -> type[TransformStopped] | None:
+    """The error when the server, the disk or the network is at fault; None when the models are."""
+    if database.LOST.search(message) or _PASSING.search(message):
+        return TransformInterrupted
+    return TransformStopped if _STOPPING.search(message) else None
 
 
 def _progress(message: str) -> Progress | None:
@@ -220,8 +231,8 @@ def readable(message: str) -> str:
 
 def _failed(what: str, message: str) -> TransformFailed:
     why = readable(message)
-    if is_passing(message):
-        return TransformStopped(f"{what}.", why=why, next="The same command goes on.")
+    if stopped := stopped_by(message):
+        return stopped(f"{what}.", why=why, next="The same command goes on.")
     return TransformFailed(f"{what}.", why=why)
 
 

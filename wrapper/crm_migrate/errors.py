@@ -92,6 +92,18 @@ class Stopped(MigrationError):
     code, exit_code = "CRM-700", Exit.RESUMABLE
 
 
+class Passing(Stopped):
+    """Stopped by what passes by itself, such as a deadlock: the program tries again before it asks the operator to."""
+
+    code = "CRM-704"
+
+
+class ConnectionLost(Passing):
+    """The server or the network went away; what was committed is in the ledger."""
+
+    code = "CRM-705"
+
+
 class Interrupted(MigrationError):
     """The operator interrupted the run; the same command goes on."""
 

@@ -97,9 +97,9 @@ def compare(before: Fingerprint, after: Fingerprint) -> list[Difference]:
     return sorted(found, key=lambda item: (item.kind, item.identity))
 
 
-def schema_digest(connection: Connection) -> str:
-    """Hash of the schema without rows: what was tried in a dry run must be what an apply meets."""
-    described = take(connection, content=False)
+def schema_digest(connection: Connection, locked: AccessState | None = None) -> str:
+    """Hash of the schema without rows: what was tried in a dry run must be what an apply meets, locked or not."""
+    described = take(connection, content=False, locked=locked)
     parts = {kind: items for kind, items in described.schema.items() if kind != "role"}
     return Fingerprint(parts).digest
 

@@ -23,9 +23,9 @@ import yaml
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from crm_migrate import database, paths
+from crm_migrate import database, fault_points, paths
 from crm_migrate.database import Connection
-from crm_migrate.errors import Exit, MigrationError
+from crm_migrate.errors import Exit, MigrationError, Passing
 from crm_migrate.redaction import redacted
 from crm_migrate.settings import Settings
 
@@ -52,6 +52,12 @@ class GateIncomplete(MigrationError):
     """Soda did not evaluate every check, or stumbled over one: this is not a GO."""
 
     code, exit_code = "CRM-331", Exit.NO_GO
+
+
+class GateInterrupted(GateIncomplete, Passing):
+    """Soda's connection was lost: the same gate is asked again."""
+
+    code, exit_code = "CRM-332", Passing.exit_code
 
 
 @dataclass(frozen=True)
@@ -115,9 +121,11 @@ def run(
         evaluate(settings, connection, gate, checks, snapshot=snapshot)
         connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
         connection.execute("delete from crm_migration.finding_rows where run_id = %s and gate = %s", [run_id, gate])
+        fault_points.reached(f"gate.{gate}.evaluated")
         findings = [
             finding for check in checks if (finding := _record(settings, connection, gate, run_id, check)) is not None
         ]
+    fault_points.reached(f"gate.{gate}.recorded")
     return GateResult(gate, len(checks), len(checks), 0, tuple(findings))
 
 
@@ -233,7 +241,7 @@ def evaluate(
     if missing or unknown or errors or len(results) != len(checks):
         reasons = [f"not evaluated: {', '.join(missing)}"] if missing else []
         reasons += [f"not asked for: {', '.join(unknown)}"] if unknown else []
-        raise GateIncomplete(
+        raise (GateInterrupted if database.LOST.search(said) else GateIncomplete)(
             f"The {gate} gate could not evaluate all of its {len(checks)} checks" + "".join(f"; {r}" for r in reasons),
             why=said or "Soda gave no reason.",
             next="This is a fault of the checks or of the machine and not of the data: crm-migrate doctor.",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from crm_migrate import __version__, paths
+from crm_migrate.access import AccessState
 from crm_migrate.database import Connection
 from crm_migrate.errors import NoGo
 from crm_migrate.settings import Settings
@@ -29,8 +30,12 @@ class InputsChanged(NoGo):
     code = "CRM-319"
 
 
-def take(connection: Connection, settings: Settings) -> dict[str, str]:
-    """The fingerprint of everything that decides what a run does, part by part."""
+def take(connection: Connection, settings: Settings, *, locked: AccessState | None = None) -> dict[str, str]:
+    """The fingerprint of everything that decides what a run does, part by part.
+
+    Args:
+        locked: the access before the maintenance lock, when that is held: what the lock changed does not count.
+    """
     from crm_migrate import fingerprint
 
     return {
@@ -39,7 +44,7 @@ def take(connection: Connection, settings: Settings) -> dict[str, str]:
         "checks": _hash_folder(paths.SODA),
         "sql": _hash_folder(paths.SQL),
         "settings": settings.fingerprint,
-        "schema": fingerprint.schema_digest(connection),
+        "schema": fingerprint.schema_digest(connection, locked),
         "program": __version__,
     }
 

@@ -85,15 +85,16 @@ def start(
     inputs: Mapping[str, str],
     accepted: Mapping[str, str] | None = None,
     dry_run_id: str | None = None,
+    summary: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Write a new run with its steps, all pending."""
+    """Write a new run with its steps, all pending, and with all that a resumed run has to know."""
     run_id = new_run_id()
     with connection.transaction():
         connection.execute(
             """
             insert into crm_migration.runs
-                (run_id, kind, state, generation, inputs, settings, accepted, dry_run_id, operator, host, pid)
-            values (%s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s)
+                (run_id, kind, state, generation, inputs, settings, accepted, dry_run_id, summary, operator, host, pid)
+            values (%s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             [
                 run_id,
@@ -103,6 +104,7 @@ def start(
                 Jsonb(settings.public()),
                 Jsonb(dict(accepted or {})),
                 dry_run_id,
+                Jsonb(dict(summary or {})),
                 operator_name(),
                 socket.gethostname(),
                 os.getpid(),
@@ -175,6 +177,7 @@ def set_run(connection: Connection, run_id: str, **values: Any) -> None:
         ),
         {**prepared, "_run_id": run_id},
     )
+    fault_points.reached(f"ledger.run.{'+'.join(values)}")
 
 
 def add_to_summary(connection: Connection, run_id: str, **members: Any) -> None:

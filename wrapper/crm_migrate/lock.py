@@ -192,6 +192,7 @@ def acquire(connection: Connection, settings: Settings, *, run_id: str | None = 
         "update crm_migration.lock set phase = 'held', held_at = coalesce(held_at, clock_timestamp()), layers = %s",
         [Jsonb(held)],
     )
+    fault_points.reached("lock.held")
     return before
 
 
@@ -211,7 +212,9 @@ def release(connection: Connection, settings: Settings) -> bool:
     def undo() -> None:
         _lock(connection, settings, "select oid::text from crm_migration.fenced_tables() as oid", "access exclusive")
         connection.execute("select crm_migration.drop_fence()")
+        fault_points.reached("unlock.fence-dropped")
         access.give_back(connection, before)
+        fault_points.reached("unlock.grants-given-back")
 
     _with_patience(connection, settings, undo, state=_STILL_HELD)
     fault_points.reached("unlock.fence-down")
@@ -224,6 +227,7 @@ def release(connection: Connection, settings: Settings) -> bool:
                         sql.Identifier(login.name), sql.Literal(login.connection_limit)
                     )
                 )
+                fault_points.reached("unlock.login-opened")
         connection.execute("update crm_migration.lock set phase = 'released', released_at = clock_timestamp()")
     fault_points.reached("unlock.done")
     return True
@@ -283,6 +287,7 @@ def _shut_out(connection: Connection, settings: Settings, before: AccessState) -
     for name in sorted(reach):
         if settings.shut_out_logins and reach[name].shut_out:
             connection.execute(sql.SQL("alter role {} nologin").format(sql.Identifier(name)))
+            fault_points.reached("lock.login-shut")
     connection.execute(
         """
         select pg_catalog.pg_terminate_backend(pid, 5000)
@@ -296,7 +301,9 @@ def _shut_out(connection: Connection, settings: Settings, before: AccessState) -
 def _fence(connection: Connection, settings: Settings, before: AccessState) -> None:
     _lock(connection, settings, "select oid::text from crm_migration.tables_to_fence() as oid", "share row exclusive")
     connection.execute("select crm_migration.raise_fence()")
+    fault_points.reached("lock.fence-raised")
     access.revoke_writes(connection, before)
+    fault_points.reached("lock.grants-taken")
 
 
 def _lock(connection: Connection, settings: Settings, query: LiteralString, mode: table_locks.Mode) -> None:

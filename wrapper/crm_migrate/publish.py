@@ -151,6 +151,19 @@ def remember_end(connection: Connection, run_id: str, settings: Settings) -> Non
             "insert into crm_migration.migration_history (phase, name, run_id, rows) values (%s, %s, %s, %s)",
             [phase, ", ".join(tables), run_id, counted],
         )
+    # in the same transaction: a run that is published never looks like one that can be given up
+    connection.execute(
+        """
+        update crm_migration.runs
+        set
+            cutover_at = done.at,
+            rollback_until = done.at + make_interval(secs => %s),
+            archive_until = done.at + make_interval(days => %s)
+        from (select min(applied_at) as at from crm_migration.migration_history where run_id = %s) as done
+        where run_id = %s
+        """,
+        [settings.rollback_hours * 3600, settings.archive_days, run_id, run_id],
+    )
 
 
 def move_types(connection: Connection) -> None:

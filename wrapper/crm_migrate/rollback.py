@@ -53,6 +53,12 @@ def is_done(connection: Connection, run_id: str) -> bool:
     )
 
 
+def result(connection: Connection, run_id: str) -> RollbackResult | None:
+    """What the rollback of this run did; None when it was not committed. A crash afterwards does not lose it."""
+    done = dependants.load(connection, run_id, "rolled back")
+    return RollbackResult.from_json(done[0].detail) if done else None
+
+
 def execute(
     connection: Connection, settings: Settings, run_id: str, *, keep_changes: bool, export_dir: Path
 ) -> RollbackResult:

@@ -33,6 +33,8 @@ _NOT_FINGERPRINTED = frozenset(
         "lock_timeout",
         "statement_timeout",
         "recovery_timeout",
+        "network_timeout",
+        "reconnect_attempts",
         "dsn",
         "work_dir",
         "backup_dir",
@@ -81,6 +83,8 @@ class Settings:
     rehearsal_max_seconds: float = _setting(2.0, "holding table locks on the live database")
     statement_timeout: float = _setting(0.0, "of any single statement; 0 is no limit")
     recovery_timeout: float = _setting(120.0, "waiting for a server that starts up or recovers")
+    network_timeout: float = _setting(60.0, "without any answer from the server until it is given up; 0 waits for ever")
+    reconnect_attempts: int = _setting(3, "how often a run goes on by itself after a lost connection or a deadlock")
     buffer_percent: float = _setting(50.0, "added to the estimate of the downtime")
     heartbeat_seconds: float = _setting(1.0, "between two samples of the machine's load")
     shut_out_logins: bool = _setting(True, "the lock also takes the login from the application's roles")

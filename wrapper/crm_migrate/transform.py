@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from crm_migrate import dbt_process, fault_points
+from crm_migrate import dbt_process
 from crm_migrate.dbt_process import (
     BUILD_SCHEMA,
     THREADS,
@@ -94,7 +94,6 @@ def build(
     def batch_done(progress: Progress) -> None:
         written[progress.model] = written.get(progress.model, 0) + progress.rows_written
         rejected[progress.model] = rejected.get(progress.model, 0) + progress.rows_rejected
-        fault_points.reached(f"batch:{progress.model}:{progress.batch_no}")
         if on_progress is not None:
             on_progress(progress)
 
@@ -167,8 +166,9 @@ def _refuse_failures(results: Sequence[Any], what: str) -> None:
     first = failures[0]
     more = f" And {len(failures) - 1} more." if len(failures) > 1 else ""
     why = f"{first}{more}"
-    if any(dbt_process.is_passing(failure.message) for failure in failures):
-        raise TransformStopped(f"{what}.", failures, why=why, next="The same command goes on.")
+    for stopped in [dbt_process.stopped_by(failure.message) for failure in failures]:
+        if stopped is not None:
+            raise stopped(f"{what}.", failures, why=why, next="The same command goes on.")
     if first.kind == "seed" or (first.kind == "test" and first.seeds):
         files = ", ".join(first.seeds) or first.file
         raise MappingRefused(

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import changed, database, oracles
+from crm_migrate import changed, database, fault_points, oracles
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.legacy import LegacySchema
@@ -72,6 +72,7 @@ def run(
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
         found = [oracle(connection, settings, run_id, legacy) for oracle in oracles.ORACLES]
+        fault_points.reached("verify.oracles-asked")
         samples = _sample(connection, settings, run_id, legacy, sample, seed)
     found += oracles.not_applicable()
     ok = all(result.ok is not False for result in found) and samples.different == 0

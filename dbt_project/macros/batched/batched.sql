@@ -57,6 +57,7 @@
     ) -%}
     {%- set pending = batched_pending(ledger, load) -%}
     {%- do adapter.commit() -%}
+    {{- log('load ' ~ load.model ~ ' planned', info=True) -}}
 
     {%- set progress = namespace(done=total - pending | length, written=0, rejected=0) -%}
     {%- for batch_no in pending -%}
@@ -67,7 +68,9 @@
             from {{ ledger }}.run_batch({{ batched_key(load) }}, {{ batch_no }})
         {%- endcall -%}
         {%- set result = load_result('batch').data[0] -%}
+        {{- log('load ' ~ load.model ~ ' batch ' ~ batch_no ~ ' written', info=True) -}}
         {%- do adapter.commit() -%}
+        {{- log('load ' ~ load.model ~ ' batch ' ~ batch_no ~ ' committed', info=True) -}}
         {%- set progress.done = progress.done + 1 -%}
         {%- set progress.written = progress.written + result[0] -%}
         {%- set progress.rejected = progress.rejected + result[1] -%}
@@ -83,6 +86,7 @@
     {%- call statement() -%} analyze {{ target_table }} {%- endcall -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {%- do adapter.commit() -%}
+    {{- log('load ' ~ load.model ~ ' finished', info=True) -}}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
 
     {%- do store_raw_result(

@@ -15,7 +15,7 @@ import typer
 
 from crm_migrate import redaction
 from crm_migrate.controls import written_out, written_out_in_json
-from crm_migrate.errors import Exit, Interrupted, MigrationError, MissingPrivilege, UsageError
+from crm_migrate.errors import ConnectionLost, Exit, Interrupted, MigrationError, MissingPrivilege, UsageError
 
 if TYPE_CHECKING:
     from crm_migrate.database import Connection
@@ -179,7 +179,7 @@ def _explain(error: BaseException) -> None:
 def _unexpected(error: Exception) -> MigrationError:
     import psycopg
 
-    from crm_migrate import log
+    from crm_migrate import database, log
 
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -188,6 +188,13 @@ def _unexpected(error: Exception) -> MigrationError:
             why=text,
             state="What was finished is recorded.",
             next="Connect as the owner of the CRM's tables; crm-migrate doctor says what is missing.",
+        )
+    if isinstance(error, psycopg.Error) and database.is_lost(error):
+        return ConnectionLost(
+            "The connection to the database was lost.",
+            why=text,
+            state="What was finished is recorded.",
+            next="The same command again, as soon as the server answers; crm-migrate status tells how far it came.",
         )
     log.logger.error("unexpected error", exc_info=error)
     return MigrationError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crm_migrate.cli import app
 from crm_migrate.cli.invocation import invocation
 from crm_migrate.cli.options import Config, ConfirmDatabase, Debug, Dsn, Json, Reason, Report, Seeds
+
+if TYPE_CHECKING:
+    from crm_migrate.database import Connection
+    from crm_migrate.reports import ApplyReport
 
 
 @app.command()
@@ -36,15 +40,21 @@ def apply(
         from crm_migrate.cli import render
         from crm_migrate.cli.progress import Watch
         from crm_migrate.steps import apply as step
+        from crm_migrate.steps import persistence
 
         log.open_log(call.settings, "apply")
         with call.connection() as connection:
             until = step.deadline_at(connection, deadline)
             call.confirm_database(connection, confirm_database)
+
+            def migrate(connection: Connection) -> ApplyReport:
+                done = step.run(connection, call.settings, watch, deadline=until)
+                if report is not None:
+                    report_html.write_apply(connection, done, report)
+                return done
+
             with Watch(call.settings, quiet=json) as watch:
-                result = step.run(connection, call.settings, watch, deadline=until)
-            if report is not None:
-                report_html.write_apply(connection, result, report)
+                result = persistence.going_on(connection, call.settings, watch, migrate)
         call.finish(result, render.apply)
 
 
@@ -71,6 +81,7 @@ def rollback(
         from crm_migrate.cli import render
         from crm_migrate.cli.progress import Watch
         from crm_migrate.errors import UsageError
+        from crm_migrate.steps import persistence
         from crm_migrate.steps import rollback as step
 
         if force and not (reason or "").strip():
@@ -79,12 +90,17 @@ def rollback(
         with call.connection() as connection:
             call.confirm_database(connection, confirm_database)
             with Watch(call.settings, quiet=json) as watch:
-                result = step.run(
+                result = persistence.going_on(
                     connection,
                     call.settings,
                     watch,
-                    keep_changes=keep_changes,
-                    force_reason=reason if force else None,
+                    lambda connection: step.run(
+                        connection,
+                        call.settings,
+                        watch,
+                        keep_changes=keep_changes,
+                        force_reason=reason if force else None,
+                    ),
                 )
         call.finish(result, render.rollback)
 

@@ -86,16 +86,18 @@ class Watch:
 
     def _follow(self) -> None:
         waited = 0.0
-        with (
-            contextlib.suppress(psycopg.Error, MigrationError),
-            database.connect(self._settings, application="crm-migrate progress") as connection,
-        ):
-            while not self._stop.wait(_LOOK_EVERY_SECONDS):
-                waited += _LOOK_EVERY_SECONDS
-                if self._run_id is None or (not self._terminal and waited < _LINE_EVERY_SECONDS):
-                    continue
-                self._tell(status.batches(connection, self._run_id))
-                waited = 0.0
+        # a connection that is lost is made again, as the run's own is
+        while not self._stop.wait(_LOOK_EVERY_SECONDS):
+            with (
+                contextlib.suppress(psycopg.Error, MigrationError),
+                database.connect(self._settings, application="crm-migrate progress") as connection,
+            ):
+                while not self._stop.wait(_LOOK_EVERY_SECONDS):
+                    waited += _LOOK_EVERY_SECONDS
+                    if self._run_id is None or (not self._terminal and waited < _LINE_EVERY_SECONDS):
+                        continue
+                    self._tell(status.batches(connection, self._run_id))
+                    waited = 0.0
 
     def _tell(self, found: status.Batches | None) -> None:
         if self._terminal and self._task is not None and found is not None and self._step.startswith("transform"):

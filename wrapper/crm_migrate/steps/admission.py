@@ -73,9 +73,9 @@ def begin(connection: Connection, settings: Settings, steps: Sequence[str]) -> t
         inputs=taken,
         accepted=tried.accepted,
         dry_run_id=tried.run_id,
+        summary={"legacy": found.as_json(), "dry_run": tried.run_id},
     )
-    ledger.set_run(connection, run.run_id, summary={"legacy": found.as_json(), "dry_run": tried.run_id})
-    return ledger.get(connection, run.run_id), found
+    return run, found
 
 
 def resume(connection: Connection, settings: Settings, run: Run) -> tuple[Run, LegacySchema]:
@@ -85,13 +85,9 @@ def resume(connection: Connection, settings: Settings, run: Run) -> tuple[Run, L
         inputs.InputsChanged: models, mappings, settings or the legacy schema did.
     """
     if run.cutover_at is None and not cutover.is_done(connection, run.run_id):
-        now = inputs.take(connection, settings)
-        locked = lock.owner(connection) is not None
-        # the fence is part of the schema while the lock is held; it was not when the run started
-        skip = {"schema"} if locked else set()
         inputs.require_same(
-            {part: value for part, value in run.inputs.items() if part not in skip},
-            {part: value for part, value in now.items() if part not in skip},
+            run.inputs,
+            inputs.take(connection, settings, locked=lock.stored_state(connection)),
             since=f"run {run.run_id} started",
             next="Put them back and run crm-migrate apply, or give up this run: crm-migrate unlock.",
         )

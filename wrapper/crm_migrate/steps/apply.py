@@ -32,7 +32,7 @@ from crm_migrate.observer import Observer
 from crm_migrate.reports import ApplyReport, apply_report, plain
 from crm_migrate.resources import Sampler
 from crm_migrate.settings import Settings
-from crm_migrate.steps import admission, dry_run
+from crm_migrate.steps import admission, dry_run, persistence
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
 
@@ -122,10 +122,10 @@ def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
     if cutover.is_done(connection, run.run_id):
         return
     stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
-    stage.step("lock", lambda work: take_lock(stage, work))
-    if lock.owner(connection) is not None:
+    if ledger.is_done(connection, run.run_id, "lock") and lock.owner(connection) is not None:
         # a resumed run: the lock's connection died with the process, what it changed did not
         lock.acquire(connection, settings, run_id=run.run_id)
+    stage.step("lock", lambda work: take_lock(stage, work))
     with ThreadPoolExecutor(1, "backup") as pool:
         saved = pool.submit(_back_up, stage)
         try:
@@ -243,18 +243,6 @@ def cut_over(stage: Stage, work: Work) -> None:
     if not cutover.is_done(connection, run.run_id):
         result = cutover.execute(connection, settings, run.run_id, stage.legacy, lock.require_held(connection))
         work.detail["seconds"] = result.seconds
-    connection.execute(
-        """
-        update crm_migration.runs
-        set
-            cutover_at = done.at,
-            rollback_until = done.at + make_interval(secs => %s),
-            archive_until = done.at + make_interval(days => %s)
-        from (select min(applied_at) as at from crm_migration.migration_history where run_id = %s) as done
-        where run_id = %s
-        """,
-        [settings.rollback_hours * 3600, settings.archive_days, run.run_id, run.run_id],
-    )
 
 
 def validate(stage: Stage, work: Work) -> None:
@@ -315,13 +303,13 @@ def _ways_out(stage: Stage) -> Iterator[None]:
         _write_down(connection, run, "stopped", interrupted)
         raise interrupted from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise Stopped(
-            "The connection to the database was lost, or the server cannot go on.",
-            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            state=_state(stage),
-            next="crm-migrate apply, as soon as the server answers",
-        ) from error
+        stopped = persistence.stopped(connection, error, state=_state(stage), command="crm-migrate apply")
+        _write_down(connection, run, "stopped", stopped)
+        raise stopped from error
     except MigrationError as error:
+        if _is_done(stage) is None:
+            # whatever went wrong elsewhere went wrong with it: the backup, the checks, the build
+            raise persistence.stopped(connection, error, state=_state(stage), command="crm-migrate apply") from error
         if _is_done(stage) is False and not isinstance(error, lock.LockHeld | Stopped):
             if lock.release(connection, stage.settings):
                 control.end_build(connection)

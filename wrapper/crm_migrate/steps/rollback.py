@@ -8,15 +8,16 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from crm_migrate import archive, control, database, ledger, lock, rollback
+from crm_migrate import archive, control, database, fault_points, ledger, lock, rollback
 from crm_migrate.database import Connection
-from crm_migrate.errors import Exit, Interrupted, MigrationError, Stopped, UsageError, WrongState
+from crm_migrate.errors import Exit, Interrupted, MigrationError, UsageError, WrongState
 from crm_migrate.ledger import Run, Work
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.observer import Observer
 from crm_migrate.reports import plain
 from crm_migrate.resources import Sampler
 from crm_migrate.settings import Settings
+from crm_migrate.steps import persistence
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
 
@@ -99,24 +100,24 @@ def run(
             generation=migrated.generation,
             inputs=migrated.inputs,
             dry_run_id=migrated.run_id,
+            summary={"keep_changes": keep_changes, "forced_because": force_reason},
         )
-        ledger.set_run(connection, run.run_id, summary={"keep_changes": keep_changes, "forced_because": force_reason})
-        run = ledger.get(connection, run.run_id)
     observer.run_started(run.run_id, run.kind, resumed=unfinished is not None)
     stage = Stage(connection, settings, run, LegacySchema.from_json(migrated.summary["legacy"]), observer)
     try:
         with Sampler(settings, run.run_id):
             return _play(stage, migrated, keep_changes=keep_changes)
     except KeyboardInterrupt:
+        state = "locked" if lock.owner(connection) is not None else "not locked"
         raise Interrupted(
-            "The rollback was interrupted.", state="The CRM is locked.", next="crm-migrate rollback goes on."
+            "The rollback was interrupted.", state=f"The CRM is {state}.", next="crm-migrate rollback goes on."
         ) from None
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise Stopped(
-            "The connection to the database was lost, or the server cannot go on.",
-            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        raise persistence.stopped(
+            connection,
+            error,
             state="The rollback happens whole or not at all; the CRM may be locked.",
-            next="crm-migrate rollback, as soon as the server answers",
+            command="crm-migrate rollback",
         ) from error
     except MigrationError as error:
         if not connection.closed:
@@ -167,16 +168,17 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
     connection, settings, run = stage.connection, stage.settings, stage.run
 
     def bring_back(work: Work) -> None:
-        if not rollback.is_done(connection, migrated.run_id):
-            result = rollback.execute(
+        done = rollback.result(connection, migrated.run_id)
+        if done is None:
+            done = rollback.execute(
                 connection,
                 settings,
                 migrated.run_id,
                 keep_changes=keep_changes,
                 export_dir=settings.work_dir / "exports",
             )
-            work.detail |= plain(result)
-            ledger.add_to_summary(connection, run.run_id, exported_rows=result.exported_rows)
+        work.detail |= done.as_json()
+        ledger.add_to_summary(connection, run.run_id, exported_rows=done.exported_rows)
 
     def prove(work: Work) -> None:
         differences = rollback.prove(connection, settings, migrated.run_id, keep_changes=keep_changes)
@@ -189,14 +191,18 @@ def _play(stage: Stage, migrated: Run, *, keep_changes: bool) -> RollbackReport:
                 next="crm-migrate unlock --accept-failed-verification --reason TEXT, after looking at them",
             )
 
+    if ledger.is_done(connection, run.run_id, "lock") and not ledger.is_done(connection, run.run_id, "unlock"):
+        # a resumed run: the lock's connection died with the process, or the process died while it unlocked
+        lock.acquire(connection, settings, run_id=run.run_id)
     stage.step("lock", lambda work: _lock(stage, work))
-    lock.acquire(connection, settings, run_id=run.run_id)
     stage.step("rollback", bring_back)
     stage.step("prove", prove)
     stage.step("unlock", lambda work: _unlock(stage))
     with connection.transaction():
+        # both or none: an unfinished rollback of a run that is rolled back would find nothing to go on with
         ledger.set_run(connection, migrated.run_id, state="rolled_back")
         ledger.set_run(connection, run.run_id, state="completed", finished_at="now", error=None)
+    fault_points.reached("rollback.completed")
     steps = {step.name: step for step in ledger.steps(connection, run.run_id)}
     detail = steps["rollback"].detail
     return RollbackReport(

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from crm_migrate import checks, control, database, doctor, ledger, legacy, seeds, transform
+from crm_migrate import checks, control, database, doctor, fault_points, ledger, legacy, seeds, transform
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError, NoGo
 from crm_migrate.ledger import Run, Work
@@ -111,6 +111,7 @@ def keep_excluded(stage: Stage) -> None:
             " select %s, entity, row_key::text, rule from crm_build.int_excluded_rows",
             [stage.run.run_id],
         )
+    fault_points.reached("prepare.excluded-kept")
 
 
 def record_blockers(

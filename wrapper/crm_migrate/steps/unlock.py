@@ -8,6 +8,7 @@ from typing import Any
 from crm_migrate import control, ledger, lock
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, UsageError, WrongState
+from crm_migrate.ledger import Run
 from crm_migrate.reports import plain
 from crm_migrate.settings import Settings
 from crm_migrate.steps import stage as stages
@@ -34,7 +35,8 @@ def lock_by_hand(connection: Connection, settings: Settings) -> LockReport:
     stages.install(connection, settings)
     lock.claim(connection)
     held = lock.owner(connection)
-    if held is not None:
+    # half taken by hand, by a process that died: goes on
+    if held is not None and not (held.run_id is None and held.phase == "preparing"):
         raise lock.LockHeld(held)
     lock.acquire(connection, settings)
     lock.wait_until_writers_are_gone(connection)
@@ -51,13 +53,16 @@ def unlock_by_hand(connection: Connection, settings: Settings, *, accept_failed:
     Raises:
         WrongState: not locked, or the run is past its cutover and not verified.
     """
-    if not control.installed(connection) or lock.owner(connection) is None:
+    if not control.installed(connection):
+        raise WrongState("The CRM is not locked.", next="crm-migrate status")
+    run = ledger.latest(connection, "apply", "rollback", states=ledger.UNFINISHED)
+    before_cutover = run is not None and run.kind == "apply" and run.cutover_at is None
+    if lock.owner(connection) is None and not (run is not None and _half_unlocked(connection, run, accept_failed)):
         raise WrongState("The CRM is not locked.", next="crm-migrate status")
     stages.install(connection, settings)
     lock.claim(connection)
-    run = ledger.latest(connection, "apply", "rollback", states=ledger.UNFINISHED)
     given_up = None
-    if run is not None and run.kind == "apply" and run.cutover_at is None:
+    if run is not None and before_cutover:
         given_up = run.run_id
     elif run is not None:
         # past the point of no simple return: only with eyes open
@@ -85,3 +90,10 @@ def unlock_by_hand(connection: Connection, settings: Settings, *, accept_failed:
             unlocked_at="now",
         )
     return LockReport(run.run_id if run else None, False, (), given_up)
+
+
+def _half_unlocked(connection: Connection, run: Run, accept_failed: str | None) -> bool:
+    """An unlock was killed when the CRM was open and the run not yet closed in the ledger."""
+    if run.state == "failed" or not ledger.is_done(connection, run.run_id, "lock"):
+        return False
+    return accept_failed is not None or (run.kind == "apply" and run.cutover_at is None)
