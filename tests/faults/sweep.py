@@ -54,10 +54,24 @@ class Scenario:
     way: Sequence[tuple[tuple[str, ...], str | None]]
     command: tuple[str, ...]
     fault: int = 1
-    people_work: bool = False
+    # SQL of what happens to the database in between
+    meanwhile: str = ""
     # places from which on a run is killed for the second time: it goes on from there, so that each case stays short
     crashes: Sequence[str] = ()
 
+
+# what people do after the migration: edits, a new row and a deletion, through new and old names
+WORK_OF_PEOPLE = """
+update public.opportunities set name = name || ' (changed)' where id in
+    (select id from public.opportunities order by id limit 2);
+update public.deals set amount = amount + 7 where id =
+    (select id from public.deals order by id offset 3 limit 1);
+insert into public.deals (name, company_id, contact_ids, stage, amount, sales_id)
+    select 'made after the migration', company_id, contact_ids, stage, 5, sales_id
+    from public.deals where company_id is not null order by id limit 1;
+delete from public.deals where id = (select max(id) - 3 from public.deals);
+update public.contacts set title = 'changed' where id = (select min(id) from public.contacts)
+"""
 
 SCENARIOS: Mapping[str, Scenario] = {
     scenario.name: scenario
@@ -73,13 +87,15 @@ SCENARIOS: Mapping[str, Scenario] = {
                 "apply.validate.started",
             ),
         ),
-        Scenario("rollback", [(("dry-run",), None), (("apply",), None)], ("rollback",), fault=23, people_work=True),
+        Scenario(
+            "rollback", [(("dry-run",), None), (("apply",), None)], ("rollback",), fault=23, meanwhile=WORK_OF_PEOPLE
+        ),
         Scenario(
             "discard",
             [(("dry-run",), None), (("apply",), None)],
             ("rollback", "--discard-changes"),
             fault=23,
-            people_work=True,
+            meanwhile=WORK_OF_PEOPLE,
         ),
         Scenario("unlock", [(("dry-run",), None), (("apply",), "apply.gates.done")], ("unlock",), fault=23),
         Scenario(
@@ -89,6 +105,13 @@ SCENARIOS: Mapping[str, Scenario] = {
             fault=23,
         ),
         Scenario("lock", [(("dry-run",), None)], ("lock",)),
+        Scenario(
+            "purge",
+            [(("dry-run",), None), (("apply",), None)],
+            ("archive", "purge"),
+            fault=23,
+            meanwhile="update crm_migration.runs set archive_until = clock_timestamp() - interval '1 hour'",
+        ),
     )
 }
 
@@ -153,19 +176,25 @@ class Sweep:
             passed = self.uninterrupted(name).points
             crashes = [place for place in scenario.crashes if passed.index(place) < passed.index(before)]
             way += [(scenario.command, place) for place in crashes]
-        template = self._template(way, scenario.people_work)
+        template = self._template(way, scenario.meanwhile)
         folder.mkdir(parents=True, exist_ok=True)
         if self._parsed is not None:
             shutil.copytree(self._parsed, folder / "dbt", dirs_exist_ok=True)
         # always one name: dbt reads its project anew for another database
         with fresh_database(self.server, template=template, name="swept") as connection:
+            # an archive belongs to the database in which it was made, and a copy is another one
+            if db.exists(connection, "crm_migration.archives"):
+                connection.execute(
+                    "update crm_migration.archives set database_name = datname, database_oid = oid"
+                    " from pg_catalog.pg_database where datname = current_database()"
+                )
             if any(place is not None for _, place in way):
                 # roles are the server's: what the killed run had shut is open again
                 connection.execute("alter role authenticator nologin")
             yield connection, self.settings(connection.info.dbname, folder)
 
-    def _template(self, way: Sequence[tuple[tuple[str, ...], str | None]], people_work: bool) -> str:
-        key = (tuple(way), people_work)
+    def _template(self, way: Sequence[tuple[tuple[str, ...], str | None]], meanwhile: str) -> str:
+        key = (tuple(way), meanwhile)
         if key in self._templates:
             return self._templates[key]
         name = f"sweep_{len(self._templates)}"
@@ -174,13 +203,12 @@ class Sweep:
             self._make_legacy(name)
             return name
         *before, (command, place) = way
-        origin = self._template(before, False)
+        origin = self._template(before, "")
         with fresh_database(self.server, template=origin) as connection:
             settings = self.settings(connection.info.dbname, self.folder / name)
             done = run(settings, command, **({} if place is None else {fault_points.KILL_AT: place}))
             assert done.exit_code == (0 if place is None else -signal.SIGKILL), done.said
-            if people_work:
-                work_of_people(connection)
+            connection.execute(sql.SQL(meanwhile))
             own = connection.info.dbname
             connection.close()
             with psycopg.connect(self.server.dsn(), autocommit=True) as admin:
@@ -220,23 +248,6 @@ def run(settings: Settings, command: Sequence[str], **environ: str) -> Ended:
 def database_of(settings: Settings) -> str:
     """The name of the database of the settings."""
     return str(settings.conninfo["dbname"])
-
-
-def work_of_people(connection: Connection) -> None:
-    """What people do after the migration: edits, a new row and a deletion, through new and old names."""
-    connection.execute(
-        """
-        update public.opportunities set name = name || ' (changed)' where id in
-            (select id from public.opportunities order by id limit 2);
-        update public.deals set amount = amount + 7 where id =
-            (select id from public.deals order by id offset 3 limit 1);
-        insert into public.deals (name, company_id, contact_ids, stage, amount, sales_id)
-            select 'made after the migration', company_id, contact_ids, stage, 5, sales_id
-            from public.deals where company_id is not null order by id limit 1;
-        delete from public.deals where id = (select max(id) - 3 from public.deals);
-        update public.contacts set title = 'changed' where id = (select min(id) from public.contacts)
-        """
-    )
 
 
 def end_state(connection: Connection, settings: Settings) -> dict[str, Any]:
