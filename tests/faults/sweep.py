@@ -42,7 +42,7 @@ ENVIRONMENT = {
     # nobody else works on these databases, and the machine may be busy
     "CRM_MIGRATE_REHEARSAL_MAX_SECONDS": "60",
 }
-TIMEOUT = 280
+TIMEOUT = 600
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ from faults.sweep import Sweep
 
 Connection = psycopg.Connection[Any]
 
+# whichever test comes first makes the databases for all
+pytestmark = pytest.mark.timeout(900)
+
 
 def another_mapping(settings: Settings, connection: Connection) -> Settings:
     del connection

@@ -16,6 +16,9 @@ from faults.sweep import SCENARIOS, Sweep
 
 Connection = psycopg.Connection[Any]
 
+# whichever test comes first makes the databases for all
+pytestmark = pytest.mark.timeout(900)
+
 # how many places of a scenario `make test` tries
 SAMPLED = {"apply": 3, "rollback": 2, "unlock": 1}
 

@@ -17,6 +17,9 @@ from faults.sweep import SCENARIOS, Sweep
 
 Connection = psycopg.Connection[Any]
 
+# whichever test comes first makes the databases for all
+pytestmark = pytest.mark.timeout(900)
+
 _SIGNALS = ("SIGINT", "SIGTERM")
 # every step, and the middle of what is one transaction, of a batch and of the unlock
 PHASES = {
