@@ -148,6 +148,8 @@ def test_all_sampled_records_are_shown_and_can_be_signed_off(crm: Connection, se
         for wrong in ({"name": " "}, {"verdict": "perhaps"}, {"note": "n" * 2001}, {"name": "n" * 201}, {"key": "x"}):
             refused = client.post("/review/sign-off", data={**fields, "entity": entity, "key": key, **wrong})
             assert refused.status_code == 400, wrong
+        nobody = client.post("/review/sign-off", data={**fields, "entity": "deals", "key": "999999999"})
+        assert nobody.status_code == 404
     rows = value(crm, "select count(*) from crm_migration.sign_offs where entity = %s and row_key = %s", entity, key)
     assert rows == 1
 

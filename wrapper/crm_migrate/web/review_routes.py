@@ -187,6 +187,8 @@ def _sign(console: Console, fields: Mapping[str, str]) -> Response:
         review = review_records.reviewed(connection)
         if review is None:
             raise HTTPException(HTTPStatus.CONFLICT)
+        # what nobody can have looked at is not signed off
+        review_records.read(connection, console.settings, review, OF_ENTITY[entity], int(key))
         sign_offs.sign(
             connection,
             console.settings,
