@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
+import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +17,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crm_migrate import backup, fault_points, fingerprint, lock, log
+from crm_migrate import backup, demo_data, fault_points, fingerprint, lock, log
 from crm_migrate import database as db
 from crm_migrate.errors import Exit, Stopped
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from crm_migrate.steps import verify
 from fault_table import whole
-from running import do_it, unlocked
+from running import do_it, try_it, unlocked
 from small_disk import MEGABYTE, SmallDisk, small_disk
+from support import DEMO_CONTACTS
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
@@ -161,3 +165,73 @@ def test_backup_that_is_damaged_before_its_restore_test_means_no_cutover(
     assert damaged[0].name in refused.value.why
     assert "unlocked" in refused.value.state
     untouched(tried_2026, before)
+
+
+@pytest.mark.fault(number=9, name="disk full under the write-ahead log: the server goes down")
+@pytest.mark.timeout(900)
+def test_full_disk_under_the_write_ahead_log_stops_resumably(tmp_path: Path) -> None:
+    with small_disk(400 * MEGABYTE) as disk, wal_on(disk) as server:
+        with psycopg.connect(server.dsn(), autocommit=True) as admin:
+            admin.execute("create database crm template template0")
+        settings = Settings(
+            dsn=server.tcp_dsn("crm"),
+            work_dir=tmp_path,
+            backup_dir=tmp_path / "backups",
+            log_file=tmp_path / "log",
+            seeds_dir=tmp_path / "seeds",
+            batch_size=40,
+        )
+        with db.connect(settings) as crm:
+            demo_data.create_schema(crm, "2026")
+            demo_data.load(crm, "2026", contacts=DEMO_CONTACTS)
+            demo_data.demo_seeds(crm, settings.seeds_dir)
+        assert try_it(settings).verdict == "GO"
+
+        def fill() -> None:
+            disk.fill()
+            with pytest.raises(psycopg.OperationalError), db.connect(settings) as writer:
+                for _ in range(400):
+                    writer.execute("select pg_logical_emit_message(false, 'ballast', repeat('x', 1000000))")
+
+        with when_reached("batch:", fill) as filled, pytest.raises(Stopped) as stopped:
+            do_it(settings)
+        assert filled, "the disk was not filled"
+        assert "PANIC" in server.log_file.read_text(encoding="utf-8", errors="replace")
+        assert stopped.value.exit_code == Exit.RESUMABLE
+
+        disk.make_room()
+        server.kill_immediately()
+        server.start()
+        do_it(settings)
+        with db.connect(settings) as crm:
+            assert unlocked(crm)
+            assert verify.run(crm, settings).ok
+
+
+# a server and a dry run of its own: for `make faults` only
+test_full_disk_under_the_write_ahead_log_stops_resumably.__test__ = whole()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def wal_on(disk: SmallDisk) -> Iterator[EmbeddedServer]:
+    """A server of its own whose write-ahead log lies on the small disk."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = Path(tempfile.mkdtemp(prefix="crm-wal-"))
+    home.chmod(0o755)
+    server = EmbeddedServer(home / "data", tcp=True, port=port)
+    try:
+        server.start()
+        server.stop()
+        wal = server.data / "pg_wal"
+        owner = wal.stat()
+        moved = disk.path / "pg_wal"
+        shutil.move(wal, moved)
+        for path in (moved, *moved.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        wal.symlink_to(moved)
+        yield server.start()
+    finally:
+        server.kill_immediately()
+        shutil.rmtree(home)

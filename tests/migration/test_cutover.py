@@ -286,14 +286,30 @@ def test_rebuilt_views_read_the_new_tables(installation: Installation) -> None: 
 
 
 @pytest.mark.fault(number=26)
-def test_cutover_lets_no_trigger_of_the_application_fire(stock: Installation) -> None:  # noqa: F811
-    before = stock.value("select count(*) from auth.callouts")
+def test_bulk_updates_let_no_trigger_of_the_application_fire(stock: Installation) -> None:  # noqa: F811
+    stock.execute("alter table public.companies enable always trigger company_saved")
+    stock.execute('alter table public.contacts enable replica trigger "20_contact_saved"')
+    stock.execute("alter table public.contacts disable trigger set_contact_sales_id_trigger")
+    state = (
+        "select tgname::text, tgenabled::text from pg_catalog.pg_trigger where not tgisinternal"
+        " and tgrelid in ('public.companies'::regclass, 'public.contacts'::regclass)"
+        " and tgfoid::regproc::text ~ 'handle_|lowercase_|set_sales_id' order by 1"
+    )
+    called = "select count(*) from auth.callouts"
+    before, states = stock.value(called), stock.execute(state)
+    assert {enabled for _, enabled in states} == {"O", "A", "R", "D"}
+
     stock.cut_over()
     classified = stock.value("select count(distinct organization_type) from public.companies")
     assert classified > 1, "no company was written: nothing could have fired"
-    assert stock.value("select count(*) from auth.callouts") == before
+    assert stock.value(called) == before
+    assert stock.execute(state) == states
     stock.execute("update public.companies set name = name where id = 1")
-    assert stock.value("select count(*) from auth.callouts") > before, "the triggers do not fire any more"
+    assert stock.value(called) == before + 1, "the triggers do not fire any more"
+
+    stock.roll_back(keep_changes=True)
+    assert stock.value(called) == before + 1
+    assert stock.execute(state) == states
 
 
 def test_disabled_triggers_stay_disabled(modern: Installation) -> None:  # noqa: F811
