@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import stat
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from crm_migrate.backup import Backup
 from crm_migrate.backup_files import MANIFEST
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
+from small_disk import small_disk
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
@@ -278,17 +278,10 @@ def test_second_backup_of_a_run_does_not_replace_the_first(made: Backup, small: 
 
 
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+def tiny_disk() -> Iterator[Path]:
     """A file system of 64 KB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(64 * 1024) as disk:
+        yield disk.path
 
 
 @pytest.mark.fault(number=10)
