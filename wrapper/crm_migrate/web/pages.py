@@ -10,7 +10,6 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from crm_migrate.report_html import environment
-from crm_migrate.web import wording
 
 STATIC = Path(__file__).parent / "static"
 
@@ -18,7 +17,6 @@ STATIC = Path(__file__).parent / "static"
 def _templates() -> Environment:
     made = environment("web/templates")
     made.filters["utc"] = _utc
-    made.filters["duration"] = wording.duration
     return made
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,8 +21,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "X-Robots-Tag": "noindex",
 }
-
-Refusal = Callable[[Scope], Awaitable[ASGIApp | None]]
 
 
 class SecurityHeaders:
@@ -48,7 +45,7 @@ class SecurityHeaders:
 class ClosedWhileLocked:
     """Answers for the application while the lock is held, so that a proxy can send everything here."""
 
-    def __init__(self, app: ASGIApp, *, refuse: Callable[[Scope], Any]) -> None:
+    def __init__(self, app: ASGIApp, *, refuse: Callable[[Scope], ASGIApp | None]) -> None:
         self._app = app
         self._refuse = refuse
 
