@@ -85,6 +85,8 @@ def examination(console: Console, found: Examination) -> None:
 def findings_table(found: Sequence[Finding], *, limit: int = 20) -> Table:
     """Findings, worst first."""
     shown = table("severity", "finding", ">rows", "for example", "meaning")
+    # a code that is broken over two lines cannot be copied into --accept-warning
+    shown.columns[1].no_wrap = True
     order = list(_STYLE)
     for finding in sorted(found, key=lambda item: (order.index(item.severity), -item.rows))[:limit]:
         keys = ", ".join(str(key) for key in list(finding.sample_keys)[:3])
@@ -193,7 +195,8 @@ def apply(console: Console, report: ApplyReport) -> None:
     console.print(f"Downtime {duration(report.downtime_seconds)}; rejected rows {report.rejected_rows:,}")
     saved = report.backup
     console.print(
-        Text(f"Backup {saved['path']} ({size(saved['bytes'])}, restored on trial: {_yes(saved['restore_tested'])})")
+        Text(f"Backup {saved['path']} ({size(saved['bytes'])}, restored on trial: {_yes(saved['restore_tested'])})"),
+        soft_wrap=True,
     )
     for name, outcomes in report.put_back.rows.items():
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
