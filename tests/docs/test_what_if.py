@@ -26,7 +26,7 @@ from transcripts import WHAT_IF, told
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
 
-CONFIRMED = {"apply", "rollback", "lock", "unlock"}
+CONFIRMED = {"apply", "rollback", "lock", "unlock", "archive"}
 
 
 def say(settings: Settings, command: str, *, code: int = 0, prelude: str = "", **environ: str) -> str:
@@ -80,6 +80,14 @@ def test_a_killed_run_goes_on_and_nobody_gets_in_between(tried_2026: Connection,
     tried_2026.execute(
         "update crm_migration.runs set rollback_until = rollback_until + interval '49 hours' where run_id = %s", window
     )
+
+    told("purge-too-early", "crm-migrate archive purge", say(settings, "archive purge", code=Exit.WINDOW))
+    silent = {
+        "CRM_MIGRATE_SMTP_HOST": "127.0.0.1",
+        "CRM_MIGRATE_SMTP_PORT": "1",
+        "CRM_MIGRATE_MAIL_FROM": "crm@localhost",
+    }
+    told("mail-server-down", "crm-migrate announce due", say(settings, "announce due", code=Exit.RESUMABLE, **silent))
 
     killed = say(settings, "rollback", code=-9, **{fault_points.KILL_AT: "rollback.committed"})
     assert "killed at rollback.committed" in killed, "the fault did not happen"
