@@ -49,6 +49,7 @@ def _own_copy(server: EmbeddedServer, legacy_template: str, name: str, folder: P
         log_file=folder / "run.log",
         seeds_dir=folder / "seeds",
         batch_size=40,
+        rehearsal_max_seconds=30.0,
     )
     with db.connect(settings) as connection:
         demo_data.demo_seeds(connection, settings.seeds_dir)

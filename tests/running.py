@@ -47,6 +47,7 @@ def program(settings: Settings, *arguments: str, prelude: str = "", **environ: s
         "CRM_MIGRATE_LOG_FILE": str(settings.log_file),
         "CRM_MIGRATE_SEEDS_DIR": str(settings.seeds_dir),
         "CRM_MIGRATE_BATCH_SIZE": str(settings.batch_size),
+        "CRM_MIGRATE_REHEARSAL_MAX_SECONDS": str(settings.rehearsal_max_seconds),
         "NO_COLOR": "1",
     }
     return subprocess.Popen(

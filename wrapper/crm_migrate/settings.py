@@ -31,6 +31,8 @@ _NOT_FINGERPRINTED = frozenset(
     {
         "connect_timeout",
         "lock_timeout",
+        "rehearsal_lock_timeout",
+        "rehearsal_max_seconds",
         "statement_timeout",
         "recovery_timeout",
         "network_timeout",

@@ -97,6 +97,8 @@ def run(
             backup_dir=place / "backups",
             log_file=place / "migration.log",
             seeds_dir=place / "seeds",
+            # nobody else works here, and the machine may be slow
+            rehearsal_max_seconds=0.0,
         )
         with database.connect(settings) as connection:
             demo_data.create_schema(connection, Generation(generation))
