@@ -21,6 +21,7 @@ from crm_migrate.errors import Exit
 from crm_migrate.settings import Settings
 from people import as_role
 from running import program, unlocked
+from small_disk import MEGABYTE, small_disk
 from transcripts import WHAT_IF, told
 
 Connection = psycopg.Connection[Any]
@@ -39,6 +40,16 @@ def say(settings: Settings, command: str, *, code: int = 0, prelude: str = "", *
     assert run.returncode == code, said + result
     assert "Traceback" not in said
     return said + result
+
+
+def at(point: str, *lines: str) -> str:
+    """A prelude that does something once, when the run comes to a place."""
+    done = "\n        ".join(lines)
+    return (
+        "import os, psycopg\nfrom crm_migrate import fault_points\nwaiting = [True]\n"
+        f"def reached(point):\n    if point == {point!r} and waiting:\n        waiting.clear()\n        {done}\n"
+        "fault_points.reached = reached"
+    )
 
 
 def test_a_killed_run_goes_on_and_nobody_gets_in_between(tried_2026: Connection, mapped: MakeSettings) -> None:
@@ -140,6 +151,38 @@ def test_a_table_that_somebody_holds(tried_2026: Connection, mapped: MakeSetting
         assert str(busy.info.backend_pid) in said
         busy.rollback()
     told("table-locked", "crm-migrate apply", said)
+    assert unlocked(tried_2026)
+
+
+def test_a_run_that_is_stopped_and_one_that_loses_its_connection(tried_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(tried_2026)
+    stop = {fault_points.KILL_AT: "apply.sources.started", fault_points.KILL_WITH: "SIGINT"}
+    told("interrupted", "crm-migrate apply", say(settings, "apply", code=Exit.INTERRUPTED, **stop))
+
+    end_session = at(
+        "apply.gates.started",
+        "with psycopg.connect(os.environ['DATABASE_URL']) as other:",
+        "    other.execute(\"select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and application_name = 'crm-migrate'\")",
+    )
+    said = say(settings, "apply", prelude=end_session)
+    assert "Connected again" in said
+    told("connection-lost", "crm-migrate apply", said)
+    assert unlocked(tried_2026)
+
+
+def test_no_room_for_the_backup(tried_2026: Connection, mapped: MakeSettings) -> None:
+    with small_disk(80 * MEGABYTE) as disk:
+        settings = mapped(tried_2026, backup_dir=disk.path / "backups")
+        fill = at(
+            "apply.backup.started",
+            f"with open({str(disk.path / 'full')!r}, 'wb', buffering=0) as file:",
+            "    try:",
+            "        while file.write(b'0' * 65536): pass",
+            "    except OSError: pass",
+        )
+        said = say(settings, "apply", code=Exit.UNEXPECTED, prelude=fill)
+    told("backup-disk-full", "crm-migrate apply", said.replace(str(disk.path), "/srv/crm"))
     assert unlocked(tried_2026)
 
 
