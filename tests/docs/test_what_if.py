@@ -157,12 +157,13 @@ def test_a_table_that_somebody_holds(tried_2026: Connection, mapped: MakeSetting
 def test_a_run_that_is_stopped_and_one_that_loses_its_connection(tried_2026: Connection, mapped: MakeSettings) -> None:
     settings = mapped(tried_2026)
     stop = {fault_points.KILL_AT: "apply.sources.started", fault_points.KILL_WITH: "SIGINT"}
-    told("interrupted", "crm-migrate apply", say(settings, "apply", code=Exit.INTERRUPTED, **stop))
+    said = say(settings, "apply", code=Exit.INTERRUPTED, **stop)
+    told("interrupted", "crm-migrate apply", re.sub("killed at .*", "^C", said))
 
     end_session = at(
         "apply.gates.started",
         "with psycopg.connect(os.environ['DATABASE_URL']) as other:",
-        "    other.execute(\"select pg_terminate_backend(pid) from pg_stat_activity"
+        '    other.execute("select pg_terminate_backend(pid) from pg_stat_activity'
         " where datname = current_database() and application_name = 'crm-migrate'\")",
     )
     said = say(settings, "apply", prelude=end_session)
