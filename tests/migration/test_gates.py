@@ -175,6 +175,7 @@ def test_a_rejected_deal_that_has_notes_is_a_blocker(legacy_2026: Connection, ma
         ("update crm_build.opportunities set stage = 'needs_analysis' where id = {deal}", "deals.stage_mismatch"),
         ("delete from crm_build.opportunity_participants where opportunity_id = {deal}", "deals.participant_missing"),
         ("delete from crm_build.contact_organizations where contact_id = {contact}", "contacts.employer_link_missing"),
+        ("delete from crm_build.contact_organizations where origin = 'deal'", "deals.contact_link_missing"),
         ("delete from crm_build.activities where legacy_task_id = {task}", "tasks.fate"),
         ("delete from crm_build.company_classifications where company_id = {company}", "companies.unclassified"),
     ],

@@ -73,6 +73,7 @@ def build(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     schema: str = BUILD_SCHEMA,
+    moving: bool = False,
 ) -> TransformResult:
     """Load the mappings, build the selected models and run their data tests.
 
@@ -84,6 +85,8 @@ def build(
         select: a selector of `dbt_project/selectors.yml`.
         on_progress: told after each batch that was committed.
         schema: where everything is built.
+        moving: people work meanwhile, so that two models may have read two states: the tests that compare them
+            would fail for no fault of theirs, and are left to a build under the lock.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
@@ -99,7 +102,10 @@ def build(
 
     began = time.monotonic()
     with dbt_process.opened(settings, schema) as dbt:
-        results = dbt.run("build", "--selector", select, "--exclude-resource-type", "unit_test", on_progress=batch_done)
+        selector = f"{select}_while_people_work" if moving else select
+        results = dbt.run(
+            "build", "--selector", selector, "--exclude-resource-type", "unit_test", on_progress=batch_done
+        )
     _refuse_failures(results, f"The build of {select} for run {run_id} failed")
     return TransformResult(
         selector=select,

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from crm_migrate import checks, control, database, doctor, fault_points, ledger, legacy, seeds, transform
+from crm_migrate import checks, control, database, doctor, fault_points, ledger, legacy, lock, seeds, transform
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError, NoGo
 from crm_migrate.ledger import Run, Work
@@ -26,6 +26,11 @@ class Stage:
     run: Run
     legacy: LegacySchema
     observer: Observer
+
+    @property
+    def moving(self) -> bool:
+        """Whether people work meanwhile: nobody holds the lock."""
+        return lock.stored_state(self.connection) is None
 
     def step(self, name: str, do: Callable[[Work], None]) -> None:
         """Do a step of the run unless the ledger says it is done, and tell the observer."""
@@ -79,13 +84,13 @@ class SeedsWrong(NoGo):
 
 def transform_sources(stage: Stage, work: Work) -> None:
     """Load the mappings and build staging and intermediate models: enough for the source gate."""
-    result = transform.build(stage.settings, stage.run.run_id, "sources_only")
+    result = transform.build(stage.settings, stage.run.run_id, "sources_only", moving=stage.moving)
     work.detail["models"] = result.seconds_by_model
 
 
 def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> None:
     """Build the marts of one stage in the build schema, batch by batch."""
-    result = transform.build(stage.settings, stage.run.run_id, selector)
+    result = transform.build(stage.settings, stage.run.run_id, selector, moving=stage.moving)
     work.rows = database.scalar(
         stage.connection,
         "select coalesce(sum(rows_written), 0)::bigint from crm_migration.batches"
@@ -97,6 +102,9 @@ def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> N
 
 def prepare(stage: Stage, work: Work) -> None:
     """Indexes, keys, identity and statistics in the build schema: all that is slow and touches no legacy table."""
+    if stage.moving:
+        # deals that were deleted between two models; nothing may refer to them
+        database.run_sql_folder(stage.connection, "prepare/moving")
     for folder in ("prepare/stage_1", "prepare/stage_1_5"):
         database.run_sql_folder(stage.connection, folder)
     keep_excluded(stage)
