@@ -78,10 +78,10 @@ class Pulse:
             if not waiting.poll(min(left, 0.5) * 1000):
                 continue
             asked.consume_input()
-            if not asked.is_busy():
-                while asked.get_result() is not None:
-                    pass
-                return True
+            # each time: get_result would wait for what has not come, and keep every thread of Python waiting with it
+            while not asked.is_busy():
+                if asked.get_result() is None:
+                    return True
         return False
 
 
