@@ -26,6 +26,8 @@ _TIDY = (
     (r"(?m)^ +\w+: (at work|.*batch \d+/\d+.*)\n", ""),
     (r"(?m)^.*resource_tracker.*\n.*warnings\.warn.*\n?", ""),
     (r"(?m)^CPU .*\n", ""),
+    # each of its processes says it, or does not
+    (r"( pg_dump: terminated by user)+", ""),
     (r"killed at .*\n?", "Killed\n"),
     (r"\b20\d{6}-\d{6}-[0-9a-f]{4}\b", "20261128-220000-5e1f"),
     (r"\b20\d\d-\d\d-\d\d \d\d:\d\d", "2026-11-28 22:00"),

@@ -124,7 +124,7 @@ def execute(
 
 
 def validate(connection: Connection, settings: Settings) -> int:
-    """Check the foreign keys that the cutover made without checking; returns how many there were.
+    """Check the foreign keys that the cutover made without checking; returns how many were left to check.
 
     Outside of the transaction: it reads the tables, and keeps nobody from reading them.
     """

@@ -247,7 +247,7 @@ def cut_over(stage: Stage, work: Work) -> None:
 
 def validate(stage: Stage, work: Work) -> None:
     """Check the foreign keys that the cutover re-pointed without checking."""
-    work.rows = cutover.validate(stage.connection, stage.settings)
+    work.detail["foreign_keys"] = cutover.validate(stage.connection, stage.settings)
 
 
 def verify(stage: Stage, work: Work) -> None:
