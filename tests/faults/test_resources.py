@@ -85,7 +85,7 @@ def test_full_data_directory_stops_cleanly_and_goes_on_when_there_is_room(
             disk.fill()
             log.event("not a byte is left")
 
-        with when_reached("batch:", fill) as filled, pytest.raises(Stopped) as stopped:
+        with when_reached("load opportunities batch", fill) as filled, pytest.raises(Stopped) as stopped:
             do_it(settings)
         assert filled, "the disk was not filled"
         assert "No space left on device" in stopped.value.why
@@ -193,7 +193,7 @@ def test_full_disk_under_the_write_ahead_log_stops_resumably(tmp_path: Path) -> 
                 for _ in range(400):
                     writer.execute("select pg_logical_emit_message(false, 'ballast', repeat('x', 1000000))")
 
-        with when_reached("batch:", fill) as filled, pytest.raises(Stopped) as stopped:
+        with when_reached("load opportunities batch", fill) as filled, pytest.raises(Stopped) as stopped:
             do_it(settings)
         assert filled, "the disk was not filled"
         assert "PANIC" in server.log_file.read_text(encoding="utf-8", errors="replace")
