@@ -216,45 +216,6 @@ def recovered(server: EmbeddedServer) -> bool:
     return "was not properly shut down" in server.log_file.read_text(encoding="utf-8", errors="replace")
 
 
-@pytest.mark.fault(number=4)
-def test_server_is_stopped_in_the_middle_of_the_index_build(swept: Sweep, tmp_path: Path) -> None:
-    table = "contact_organizations"
-    built: list[str] = []
-
-    def crash_while_it_waits() -> None:
-        # indexes of the tables before this one are built, the one of this table waits for our lock
-        holding = psycopg.connect(swept.server.dsn(sweep.database_of(settings)))
-        holding.execute(f"lock table crm_build.{table} in access exclusive mode")
-
-        def watch() -> None:
-            with psycopg.connect(swept.server.dsn(), autocommit=True) as admin:
-                deadline = time.monotonic() + 60
-                while time.monotonic() < deadline:
-                    found = admin.execute(
-                        "select query from pg_catalog.pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
-                        " and query ilike %s",
-                        [sweep.database_of(settings), f"%create index%crm_build.{table}%"],
-                    ).fetchone()
-                    if found:
-                        built.append(found[0])
-                        break
-                    time.sleep(0.05)
-            crash(swept.server)
-
-        threading.Thread(target=watch, daemon=True).start()
-
-    with (
-        swept.begun("apply", tmp_path, before="sql.prepare/stage_1/20_indexes") as (connection, settings),
-        network(swept.server) as between,
-    ):
-        keep_commits(connection)
-        with at("sql.prepare/stage_1/10_identity", crash_while_it_waits):
-            go("apply", through(between, settings))
-        assert built, "the index build was never seen at work"
-        assert recovered(swept.server)
-        ends_as_uninterrupted(swept, "apply", settings)
-
-
 @pytest.mark.fault(number=4, name="long recovery (57P03)")
 def test_connection_waits_while_the_server_recovers(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
