@@ -210,7 +210,9 @@ def test_what_belongs_to_deals_belongs_to_opportunities(installation: Installati
         assert f"{privilege} on opportunities.stage to authenticated" in grants
     assert "INSERT on opportunities.customer_organization_id to authenticated" in grants
     assert "SELECT on opportunities to authenticated" in grants
-    assert not any(grant.endswith("to anon") for grant in grants)
+    # who reads notes asks by these two, through the view of the old name, whether their opportunity is still there
+    noticed = {"SELECT on opportunities.id to anon", "SELECT on opportunities.deleted_at to anon"}
+    assert {grant for grant in grants if grant.endswith("to anon")} == noticed
     assert described["relation"]["opportunities"]["row_security"]
 
 

@@ -53,3 +53,9 @@ def test_saved_objects_come_back_from_the_control_schema(modern: Installation) -
     found = dependants.find(modern.connection, ROOTS)
     dependants.save(modern.connection, modern.run_id, found)
     assert dependants.load(modern.connection, modern.run_id, *dependants.REBUILT) == found
+
+
+def test_table_that_inherits_from_deals_is_told_once(modern: Installation) -> None:  # noqa: F811
+    modern.execute("create table public.more_deals () inherits (public.deals)")
+    told = [blocker.code for blocker in modern.rehearse().blockers]
+    assert told == ["deals.inheritance"]
