@@ -169,7 +169,8 @@ def test_a_run_that_is_stopped_and_one_that_loses_its_connection(tried_2026: Con
     said = say(settings, "apply", prelude=end_session)
     assert "Connected again" in said
     told("connection-lost", "crm-migrate apply", said)
-    assert unlocked(tried_2026)
+    with db.connect(settings) as connection:
+        assert unlocked(connection)
 
 
 def test_no_room_for_the_backup(tried_2026: Connection, mapped: MakeSettings) -> None:
