@@ -12,7 +12,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test faults bench check format check-format check-lint check-types check-sql check-dbt lock clean
+.PHONY: help setup browser demo test faults bench pictures check format check-format check-lint check-types check-sql check-dbt lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ faults: setup ## break something on purpose, everywhere: about an hour
 
 bench: setup ## the transformation against plain INSERT … SELECT, a million contacts
 	@PYTHONPATH=wrapper:tests $(BIN)/python -m bench $(ARGS)
+
+pictures: setup browser ## take the pictures of docs/ anew, of the real pages
+	@PYTHONPATH=wrapper:tests $(BIN)/python -m pictures $(ARGS)
 
 check: setup check-format check-lint check-types check-sql check-dbt ## formatters, linters, types, SQL lint, dbt parse
 

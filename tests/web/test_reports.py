@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import psycopg
 from playwright.sync_api import expect
 
-from crm_migrate import charts, ledger, report_html, reports
+from crm_migrate import charts, ledger, report_charts, report_html, reports
 from crm_migrate.settings import Settings
 from web.conftest import MakeContext, serve
 
@@ -73,6 +73,12 @@ def test_a_chart_escapes_what_it_names_and_says_it_in_words() -> None:
     assert "<script>alert(1)" in texts
     assert "2.5" in texts
     assert drawn.words.endswith("before 0, after 2.5")
+
+
+def test_blanks_around_a_stage_are_seen() -> None:
+    rows = [{"legacy_stage": text, "stage": "closed_won", "rows": 1} for text in ("won", " won ", "  ", None)]
+    drawn = report_charts.stages(rows).words
+    assert [word.split(" →")[0] for word in drawn.split("; ")] == ["won", "␣won␣", "(empty)", "(empty)"], drawn
 
 
 def test_a_line_of_nothing_one_and_many_values() -> None:

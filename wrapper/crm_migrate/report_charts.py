@@ -32,12 +32,20 @@ def stages(counts: Sequence[Mapping[str, Any]]) -> Chart:
     """The stages that deals had, and have as opportunities."""
     shown = counts[:_STAGES_SHOWN]
     rows: list[tuple[str, Sequence[float | None]]] = [
-        (f"{row['legacy_stage'] or '(empty)'} → {str(row['stage']).replace('_', ' ')}", (row["rows"],)) for row in shown
+        (f"{_as_typed(row['legacy_stage'])} → {str(row['stage']).replace('_', ' ')}", (row["rows"],)) for row in shown
     ]
     rest = sum(row["rows"] for row in counts[_STAGES_SHOWN:])
     if rest:
         rows.append((f"{len(counts) - _STAGES_SHOWN} others", (rest,)))
     return charts.bars("Stages, before → after", rows, series=("opportunities",))
+
+
+def _as_typed(stage: str | None) -> str:
+    """A legacy stage; blanks around it would not be seen, and it would look like another one."""
+    text = stage or ""
+    inner = text.strip(" ")
+    before = len(text) - len(text.lstrip(" "))
+    return "␣" * before + inner + "␣" * (len(text) - before - len(inner)) if inner else "(empty)"
 
 
 def findings(connection: Connection, *run_ids: str) -> Chart | None:
