@@ -5,10 +5,8 @@ from __future__ import annotations
 import fcntl
 import http.client
 import json
-import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,6 +27,8 @@ from crm_migrate.kit.fixtures import WHOLE, Fixtures, Part
 from crm_migrate.server import free_port
 from crm_migrate.settings import Settings
 from crm_migrate.web.banner import Banner
+from nginx import find as find_nginx
+from nginx import running as running_nginx
 from people import as_role, value
 from running import program
 
@@ -109,18 +109,8 @@ def compiler() -> Path:
 
 @pytest.fixture(scope="session")
 def nginx() -> str:
-    """The program nginx, of the system's packages where this account may install them."""
-    places = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    found = shutil.which("nginx", path=places)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "nginx-light"]):
-            subprocess.run(["apt-get", *command], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False)
-        found = shutil.which("nginx", path=places)
-    if found is None:
-        pytest.fail(
-            "nginx is not installed, and this account may not install it (on Debian: apt-get install nginx-light)"
-        )
-    return found
+    """The program nginx."""
+    return find_nginx()
 
 
 def write(connection: Connection, settings: Settings, folder: Path, **part: Any) -> KitReport:
@@ -189,35 +179,9 @@ def test_every_example_query_runs_as_the_api_role(migrated: Connection, make_set
 
 @contextmanager
 def served(nginx: str, folder: Path, rules: str) -> Iterator[int]:
-    folder.mkdir()
     port = free_port()
-    (folder / "rules.conf").write_text(rules, encoding="utf-8")
-    (folder / "nginx.conf").write_text(
-        f"""
-        daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-        events {{}}
-        http {{
-            access_log off; client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
-            uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
-            server {{ listen 127.0.0.1:{port}; include {folder}/rules.conf; location / {{ return 200 "app"; }} }}
-        }}
-        """,
-        encoding="utf-8",
-    )
-    running = subprocess.Popen(
-        [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    )
-    try:
-        for _ in range(100):
-            try:
-                answer(port, "/")
-                break
-            except OSError:
-                time.sleep(0.1)
+    with running_nginx(nginx, folder, port, f'listen 127.0.0.1:{port}; {rules}\nlocation / {{ return 200 "app"; }}'):
         yield port
-    finally:
-        running.terminate()
-        running.wait(timeout=20)
 
 
 def answer(port: int, path: str) -> tuple[int, str | None, list[str]]:

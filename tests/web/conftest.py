@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +53,9 @@ Serve = Callable[[Settings], AbstractContextManager[Served]]
 
 
 @contextmanager
-def serve(settings: Settings, *, interval: float = 0.2) -> Iterator[Served]:
+def serve(settings: Settings, *, interval: float = 0.2, proxies: Sequence[str] = ()) -> Iterator[Served]:
     """The application on a free port, in a thread of this process."""
-    running = server.server_of(app.create(settings, token=TOKEN, interval=interval))
+    running = server.server_of(app.create(settings, token=TOKEN, interval=interval), proxies=proxies)
     thread = threading.Thread(target=running.run, name="web", daemon=True)
     thread.start()
     try:
@@ -70,6 +70,14 @@ def serve(settings: Settings, *, interval: float = 0.2) -> Iterator[Served]:
         running.should_exit = True
         thread.join(timeout=20)
         assert not thread.is_alive(), "the server did not end"
+
+
+@contextmanager
+def come_in(served: Served) -> Iterator[httpx.Client]:
+    """A program that came in."""
+    with served.client() as client:
+        assert client.get("/review", params={"token": served.token}).status_code == 303
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -19,7 +18,7 @@ from crm_migrate.settings import Settings
 from crm_migrate.web import entry, poller, review_lists
 from people import value
 from support import fresh_database
-from web.conftest import MakeContext, Served, serve
+from web.conftest import MakeContext, Served, come_in, serve
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
@@ -62,14 +61,6 @@ def page(served: Served, context: MakeContext) -> Page:
     opened = context().new_page()
     opened.goto(served.review)
     return opened
-
-
-@contextmanager
-def come_in(served: Served) -> Iterator[httpx.Client]:
-    """A program that came in."""
-    with served.client() as client:
-        assert client.get("/review", params={"token": served.token}).status_code == 303
-        yield client
 
 
 def test_only_the_printed_address_lets_in(served: Served) -> None:

@@ -21,6 +21,15 @@ def serve(
     config: Config = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--proxy",
+            metavar="ADDRESS",
+            help="A proxy elsewhere whose X-Forwarded-Proto is believed, as one on this machine is; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -33,7 +42,13 @@ def serve(
         from crm_migrate.web import server
 
         log.open_log(call.settings, "serve")
-        server.serve(call.settings, host=host, port=port, ready=lambda address: tell(call, address, json=json))
+        server.serve(
+            call.settings,
+            host=host,
+            port=port,
+            ready=lambda address: tell(call, address, json=json),
+            proxies=proxy or (),
+        )
 
 
 def tell(call: Invocation, address: Address, *, json: bool) -> None:

@@ -48,7 +48,7 @@ class Entry:
         if not _same(given, self._token):
             raise HTTPException(HTTPStatus.UNAUTHORIZED)
         answer = RedirectResponse(request.url.path, status_code=HTTPStatus.SEE_OTHER)
-        answer.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        answer.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict", secure=over_tls(request))
         return answer
 
     async def form(self, request: Request) -> dict[str, str]:
@@ -67,6 +67,11 @@ class Entry:
         if not _same(fields.get("form_token", ""), self.form_token):
             raise HTTPException(HTTPStatus.FORBIDDEN)
         return fields
+
+
+def over_tls(request: Request) -> bool:
+    """Whether the browser came by TLS, as the proxy in front says if it is one that is believed."""
+    return request.url.scheme == "https"
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -16,7 +16,7 @@ from crm_migrate import database, sign_offs, verification
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 from crm_migrate.web import pages, review_lists, review_records
-from crm_migrate.web.entry import Entry
+from crm_migrate.web.entry import Entry, over_tls
 from crm_migrate.web.poller import read_only
 from crm_migrate.web.review_records import KINDS, OF_ENTITY, Review
 
@@ -39,10 +39,12 @@ class Console:
     def reading(self) -> Iterator[tuple[Connection, Review | None]]:
         """A connection that cannot write, and the migration to review."""
         with read_only(self.settings, APPLICATION) as connection:
-            yield connection, review_records.reviewed(connection)
+            yield connection, review_records.reviewed(connection, self.settings)
 
     def samples(self, connection: Connection, review: Review) -> Samples:
-        """The sampled records; drawn once, since the same seed draws the same."""
+        """The sampled records, none without the archive; drawn once, since the same seed draws the same."""
+        if not review.has_archive:
+            return ()
         if review.run_id not in self._samples:
             drawn = verification.sampled_keys(
                 connection,
@@ -115,7 +117,7 @@ def routes(settings: Settings, entry: Entry) -> APIRouter:
     @inside.post("/review/sign-off")
     async def sign_off(request: Request) -> Response:
         fields = await entry.form(request)
-        return await run_in_threadpool(_sign, console, fields)
+        return await run_in_threadpool(_sign, console, fields, secure=over_tls(request))
 
     router.include_router(inside)
     return router
@@ -138,6 +140,7 @@ def _checklist(console: Console, request: Request) -> HTMLResponse:
             here="review",
             sections=sections,
             signed=signed,
+            has_archive=review.has_archive,
             samples=len(samples),
             samples_signed=sum(item in signed for item in samples),
             total=len({*listed, *samples}),
@@ -170,6 +173,7 @@ def _samples(console: Console, request: Request, page: int) -> HTMLResponse:
             request,
             "samples.html",
             here="samples",
+            has_archive=review.has_archive,
             records=records,
             signed=signed,
             page=page,
@@ -178,13 +182,13 @@ def _samples(console: Console, request: Request, page: int) -> HTMLResponse:
         )
 
 
-def _sign(console: Console, fields: Mapping[str, str]) -> Response:
+def _sign(console: Console, fields: Mapping[str, str], *, secure: bool) -> Response:
     entity, key = fields.get("entity", ""), fields.get("key", "")
     if entity not in OF_ENTITY or not key.removeprefix("-").isascii() or not key.removeprefix("-").isdigit():
         raise HTTPException(HTTPStatus.BAD_REQUEST)
     name = fields.get("name", "")
     with database.connect(console.settings, application=APPLICATION) as connection:
-        review = review_records.reviewed(connection)
+        review = review_records.reviewed(connection, console.settings)
         if review is None:
             raise HTTPException(HTTPStatus.CONFLICT)
         # what nobody can have looked at is not signed off
@@ -201,7 +205,7 @@ def _sign(console: Console, fields: Mapping[str, str]) -> Response:
         )
     answer = RedirectResponse(_back(fields.get("back", "")), status_code=HTTPStatus.SEE_OTHER)
     if name.isascii():
-        answer.set_cookie(_REVIEWER, name.strip(), path="/review", httponly=True, samesite="strict")
+        answer.set_cookie(_REVIEWER, name.strip(), path="/review", httponly=True, samesite="strict", secure=secure)
     return answer
 
 
