@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from crm_migrate import database as db
-from crm_migrate import outcomes
+from crm_migrate import outcomes, report_html
 from crm_migrate.cli import render
 from crm_migrate.errors import WrongState
 from crm_migrate.observer import Silent
@@ -62,6 +62,12 @@ def test_changed_mapping_moves_just_the_rows_of_its_line(tried_2026: Connection,
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"proposal -> qualified  ({len(keys)})" in shown
     assert f"Against run {found.earlier_run_id}" in shown
+
+    written = report_html.write_dry_run(tried_2026, report, settings.work_dir / "compared.html").read_text("utf-8")
+    assert f"Against dry run {found.earlier_run_id}" in written
+    assert f"{found.rows} records have another outcome than then." in written
+    assert "<bdi>proposal</bdi> → <bdi>qualified</bdi>" in written
+    assert f"<td>{', '.join(keys[:5])}</td>" in written
 
     # an apply has nothing to compare with, and its backup nothing to carry
     outcomes.forget(tried_2026)

@@ -10,10 +10,12 @@ from xml.etree import ElementTree
 
 import psycopg
 from playwright.sync_api import expect
+from psycopg.types.json import Jsonb
 
 from crm_migrate import charts, ledger, report_charts, report_html, reports
+from crm_migrate.outcomes import Aspect, Comparison, Move
 from crm_migrate.settings import Settings
-from web.conftest import MakeContext, serve
+from web.conftest import MakeContext, come_in, serve
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
@@ -58,6 +60,37 @@ def test_what_is_written_is_what_is_served(migrated_2026: Connection, tmp_path: 
     opportunities = migrated_2026.execute("select count(*) from public.opportunities").fetchone()
     assert opportunities is not None
     assert f"deals → opportunities: before {opportunities[0]}, after {opportunities[0]}" in drawings[0]
+
+
+def test_a_comparison_is_served_with_whatever_it_compares(migrated_2026: Connection) -> None:
+    run = ledger.latest(migrated_2026, "dry-run")
+    assert run is not None
+    hostile = "</td><script>alert(1)</script>\u202e"
+    moves = (Move(hostile, None, 1200, (hostile,)), Move("", "x" * 500, 3, ("4", "5")))
+    compared = [
+        (None, "", "Against dry run"),
+        (Comparison("earlier", 0, ()), "Every record has the same outcome as then.", "<script"),
+        (
+            Comparison("earlier", 1, (Aspect("deals", "stage", 1, moves[1:]),)),
+            "1 record has another outcome",
+            "<script",
+        ),
+        (Comparison("earlier", 1203, (Aspect("deals", hostile, 1203, moves),)), "1,200 of 1,203", "<script"),
+    ]
+    with serve(Settings(dsn=migrated_2026.info.dsn)) as served, come_in(served) as client:
+        # one that an earlier version wrote down
+        migrated_2026.execute("update crm_migration.runs set summary = summary - 'comparison'")
+        assert client.get(f"/reports/{run.run_id}").status_code == 200
+        for comparison, said, unsaid in compared:
+            migrated_2026.execute(
+                "update crm_migration.runs set summary = jsonb_set(summary, '{comparison}', %s) where run_id = %s",
+                [Jsonb(reports.plain(comparison)), run.run_id],
+            )
+            text = client.get(f"/reports/{run.run_id}").text
+            assert said in text
+            assert unsaid not in text
+    assert "&lt;/td&gt;&lt;script&gt;" in text
+    assert '<span class="soft">(empty)</span>' in text
 
 
 def test_a_chart_escapes_what_it_names_and_says_it_in_words() -> None:
