@@ -7,5 +7,6 @@ select
     ) as migrated,
     to_regclass('crm_archive.deals') is not null as archived,
     to_regclass('crm_build.opportunities') is not null as built,
-    coalesce(to_regclass('public."dealNotes"'), to_regclass('crm_archive."dealNotes"')) is not null as is_2025,
+    -- the other notes' name goes with the old names, and in the end with the archive
+    to_regclass('public."contactNotes"') is not null as is_2025,
     to_regclass('crm_migration.runs') is not null as known

@@ -116,6 +116,7 @@ class ApplyReport:
     stages: Sequence[StageCount]
     rollback_until: datetime | None
     archive_until: datetime | None
+    rolled_back: bool = False
     # what people did before a rollback
     put_back: PutBack = field(default_factory=PutBack)
 
@@ -181,6 +182,7 @@ def apply_report(connection: Connection, settings: Settings, run: Run) -> ApplyR
         stages=count_stages(connection, "public", settings.rename),
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
+        rolled_back=run.state == "rolled_back",
         put_back=put_back.result(connection, run.run_id),
     )
 

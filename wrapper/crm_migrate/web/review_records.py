@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import changed, ledger, oracles, story, verification
+from crm_migrate import changed, database, ledger, oracles, story, verification
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.settings import Settings
@@ -84,10 +84,11 @@ _LEADS_TO = {"organization_id": "organizations", "contact_id": "contacts", "oppo
 
 @dataclass(frozen=True)
 class Review:
-    """The migration that is reviewed."""
+    """The migration that is reviewed; `has_archive` until the legacy tables were given up."""
 
     run_id: str
     legacy: LegacySchema
+    has_archive: bool
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,15 @@ class Fact:
 class Record:
     """A record and all that is shown of it.
 
-    `item` is what is signed off: entity and key. `new_words` says of a legacy field what took its place, where that is
-    called or reads otherwise.
+    `item` is what is signed off: entity and key. Without `has_archive` nobody knows what it was. `new_words` says of a
+    legacy field what took its place, where that is called or reads otherwise.
     """
 
     kind: Kind
     key: str
     title: str
     item: tuple[str, str]
+    has_archive: bool
     facts: Sequence[Fact]
     organizations: Sequence[Mapping[str, Any]]
     relationships: Sequence[Mapping[str, Any]]
@@ -119,12 +121,16 @@ class Record:
     story: Story | None
 
 
-def reviewed(connection: Connection) -> Review | None:
+def reviewed(connection: Connection, settings: Settings) -> Review | None:
     """The migration whose result is live; None when nothing was migrated or it was rolled back."""
     run = ledger.latest(connection, "apply", states=("completed", *ledger.UNFINISHED))
     if run is None or run.cutover_at is None:
         return None
-    return Review(run.run_id, LegacySchema.from_json(run.summary["legacy"]))
+    legacy = LegacySchema.from_json(run.summary["legacy"])
+    # a purge that was interrupted leaves some of them
+    wanted = [pair.archived for pair in oracles.pairs(settings, legacy)]
+    has_archive = all(database.exists(connection, table.as_string(None)) for table in wanted)
+    return Review(run.run_id, legacy, has_archive)
 
 
 def read(connection: Connection, settings: Settings, review: Review, kind: Kind, key: int) -> Record:
@@ -146,6 +152,7 @@ def read(connection: Connection, settings: Settings, review: Review, kind: Kind,
         key=str(key),
         title=(told.title if told else "") or f"{kind.name} {key}",
         item=(entity, str(number)),
+        has_archive=review.has_archive,
         facts=_facts(told),
         organizations=_of(connection, settings, "organizations_of_contact", key) if kind.path == "contacts" else (),
         relationships=_of(connection, settings, "relationships_of_organization", key)
@@ -158,7 +165,9 @@ def read(connection: Connection, settings: Settings, review: Review, kind: Kind,
 
 
 def compare(connection: Connection, settings: Settings, review: Review, entity: str, key: int) -> SampledRecord | None:
-    """A legacy row before and after; None where there was none."""
+    """A legacy row before and after; None where there was none, or nobody knows any more."""
+    if not review.has_archive:
+        return None
     for pair in oracles.live_pairs(connection, settings, review.legacy):
         if pair.entity == entity:
             people = changed.keys(connection, review.run_id, *pair.journal).keys
