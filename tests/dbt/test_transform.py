@@ -141,10 +141,3 @@ def test_password_is_in_no_file_and_not_left_in_the_environment(
 
 def test_unit_tests_of_the_models_pass(legacy_2026: Connection, make_settings: MakeSettings) -> None:
     assert transform.unit_tests(make_settings(legacy_2026), schema=ANALYST) > 20
-
-
-def test_documentation_is_one_file(legacy_2026: Connection, make_settings: MakeSettings, tmp_path: Path) -> None:
-    settings = make_settings(legacy_2026)
-    begin(legacy_2026, settings)
-    written = transform.docs(settings, tmp_path / "out" / "lineage.html")
-    assert "int_deals__stages" in written.read_text(encoding="utf-8")

@@ -75,7 +75,9 @@ def test_every_command_of_the_readme_runs_in_its_order(legacy_2026: Connection, 
         run = program(settings, *words, *confirmed)
         said = run.communicate(timeout=200)[1]
         assert run.returncode == 0, f"{words}: {said}"
-    assert (settings.work_dir / "dry-run.html").stat().st_size > 2000
+    report = (settings.work_dir / "dry-run.html").read_text(encoding="utf-8")
+    assert 'href="lineage.html"' in report
+    assert (settings.work_dir / "lineage.html").stat().st_size > 1_000_000
 
 
 def test_analyst_builds_with_dbt_alone_and_touches_nothing(legacy_2026: Connection, tmp_path: Path) -> None:

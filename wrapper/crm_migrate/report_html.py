@@ -44,14 +44,14 @@ def _size(count: float | None) -> str:
     return f"{count:,.1f} GB"
 
 
-def write_dry_run(connection: Connection, report: DryRunReport, target: Path) -> Path:
+def write_dry_run(connection: Connection, report: DryRunReport, target: Path, *, lineage: str | None = None) -> Path:
     """Write the dry run's report."""
-    return _write(target, dry_run(connection, plain(report)))
+    return _write(target, dry_run(connection, plain(report), lineage=lineage))
 
 
-def write_apply(connection: Connection, report: ApplyReport, target: Path) -> Path:
+def write_apply(connection: Connection, report: ApplyReport, target: Path, *, lineage: str | None = None) -> Path:
     """Write the report of a finished apply."""
-    return _write(target, apply(connection, plain(report)))
+    return _write(target, apply(connection, plain(report), lineage=lineage))
 
 
 def write_verification(result: Verification, target: Path) -> Path:
@@ -59,12 +59,15 @@ def write_verification(result: Verification, target: Path) -> Path:
     return _write(target, _page("verification.html", report=plain(result)))
 
 
-def dry_run(connection: Connection, report: Mapping[str, Any], *, nonce: str | None = None) -> str:
+def dry_run(
+    connection: Connection, report: Mapping[str, Any], *, nonce: str | None = None, lineage: str | None = None
+) -> str:
     """The page of a dry run.
 
     Args:
         report: a `DryRunReport` as its JSON document has it, with its `run_id`.
         nonce: of the answer that the page is sent in; a file has none.
+        lineage: address of the models' documentation, as seen from the page; None when there is none yet.
     """
     before = {name: entity["rows"] for name, entity in report["entities"].items()}
     kept = {
@@ -73,15 +76,17 @@ def dry_run(connection: Connection, report: Mapping[str, Any], *, nonce: str | N
         if name in ("companies", "contacts", "notes") and not report["quick"]
     }
     drawn = [report_charts.rows_by_type(before, {**kept, **report["new_entities"]})]
-    return _page("dry_run.html", nonce=nonce, **_of_run(connection, report, drawn))
+    return _page("dry_run.html", nonce=nonce, lineage=lineage, **_of_run(connection, report, drawn))
 
 
-def apply(connection: Connection, report: Mapping[str, Any], *, nonce: str | None = None) -> str:
+def apply(
+    connection: Connection, report: Mapping[str, Any], *, nonce: str | None = None, lineage: str | None = None
+) -> str:
     """The page of a finished apply; arguments as for `dry_run`."""
     drawn = []
     if report["before"]:
         drawn.append(report_charts.rows_by_type(report["before"], {**report["kept"], **report["new_entities"]}))
-    return _page("apply.html", nonce=nonce, **_of_run(connection, report, drawn))
+    return _page("apply.html", nonce=nonce, lineage=lineage, **_of_run(connection, report, drawn))
 
 
 def _of_run(connection: Connection, report: Mapping[str, Any], drawn: list[Chart]) -> dict[str, Any]:
@@ -99,8 +104,9 @@ def _of_run(connection: Connection, report: Mapping[str, Any], drawn: list[Chart
     }
 
 
-def _page(template: str, *, nonce: str | None = None, **values: Any) -> str:
-    return environment().get_template(template).render(generated_at=datetime.now(UTC), nonce=nonce, **values)
+def _page(template: str, *, nonce: str | None = None, lineage: str | None = None, **values: Any) -> str:
+    made = environment().get_template(template)
+    return made.render(generated_at=datetime.now(UTC), nonce=nonce, lineage=lineage, **values)
 
 
 def _write(target: Path, text: str) -> Path:

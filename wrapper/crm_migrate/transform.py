@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from crm_migrate import dbt_process
@@ -34,7 +32,6 @@ __all__ = [
     "TransformResult",
     "TransformStopped",
     "build",
-    "docs",
     "run",
     "unit_tests",
 ]
@@ -150,15 +147,6 @@ def unit_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> int:
         results = dbt.run("test", "--select", "test_type:unit")
     _refuse_failures(results, "Unit tests of the models failed")
     return len(results)
-
-
-def docs(settings: Settings, target: Path, *, schema: str = BUILD_SCHEMA) -> Path:
-    """Write the documentation of the models, with their lineage, as one static file."""
-    with dbt_process.opened(settings, schema) as dbt:
-        dbt.invoke("docs", "generate", "--static")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(dbt.target / "static_index.html", target)
-    return target
 
 
 def _refuse_failures(results: Sequence[Any], what: str) -> None:

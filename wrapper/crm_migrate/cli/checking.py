@@ -59,7 +59,7 @@ def dry_run(
     Example: crm-migrate dry-run --report dry-run.html
     """
     with invocation("dry-run", dsn=dsn, config=config, json=json, debug=debug, seeds_dir=seeds) as call:
-        from crm_migrate import log, report_html
+        from crm_migrate import lineage, log, report_html
         from crm_migrate.cli import render
         from crm_migrate.cli.progress import Watch
         from crm_migrate.errors import UsageError
@@ -90,7 +90,9 @@ def dry_run(
                     compare=compare,
                 )
             if report is not None:
-                report_html.write_dry_run(connection, result, report)
+                lineage.write(call.settings)
+                link = lineage.link_from(call.settings, report.parent)
+                report_html.write_dry_run(connection, result, report, lineage=link)
         call.finish(result, render.dry_run)
 
 

@@ -93,19 +93,22 @@ def backup_list(config: Config = None, json: Json = False, debug: Debug = False)
 def docs(
     dsn: Dsn = None,
     config: Config = None,
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("lineage.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Another file than lineage.html in the work folder.", show_default=False),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the models' documentation with their lineage as one static file.
+    """Write the models' documentation with their lineage as one static file. Reports link that of the work folder.
 
     Example: crm-migrate docs --out lineage.html
     """
     with invocation("docs", dsn=dsn, config=config, json=json, debug=debug) as call:
-        from crm_migrate import transform
+        from crm_migrate import lineage
 
         with call.connection():
-            written = transform.docs(call.settings, out.absolute())
+            written = lineage.write(call.settings, out and out.absolute())
         if json:
             call.document({"path": str(written), "bytes": written.stat().st_size})
         else:

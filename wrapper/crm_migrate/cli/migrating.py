@@ -36,7 +36,7 @@ def apply(
     Example: crm-migrate apply --confirm-database crm
     """
     with invocation("apply", dsn=dsn, config=config, json=json, debug=debug, seeds_dir=seeds) as call:
-        from crm_migrate import log, report_html
+        from crm_migrate import lineage, log, report_html
         from crm_migrate.cli import render
         from crm_migrate.cli.progress import Watch
         from crm_migrate.steps import apply as step
@@ -50,7 +50,8 @@ def apply(
             def migrate(connection: Connection) -> ApplyReport:
                 done = step.run(connection, call.settings, watch, deadline=until)
                 if report is not None:
-                    report_html.write_apply(connection, done, report)
+                    link = lineage.link_from(call.settings, report.parent)
+                    report_html.write_apply(connection, done, report, lineage=link)
                 return done
 
             with Watch(call.settings, quiet=json) as watch:

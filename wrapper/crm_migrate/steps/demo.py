@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database, demo_data, doctor, report_html, transform
+from crm_migrate import database, demo_data, doctor, lineage, report_html
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, UsageError
 from crm_migrate.legacy import Generation
@@ -122,13 +122,14 @@ def _play(
         # each command of the program has its own connection; the advisory lock is given up with it
         with database.connect(settings) as own:
             tried = dry_run.run(own, settings, observer, accepted={})
-            report_html.write_dry_run(own, tried, place / "dry-run.html")
         observer.say(f"dry run: {tried.verdict}")
         with database.connect(settings) as own:
             done = apply.run(own, settings, observer)
-            report_html.write_apply(own, done, place / "apply.html")
         verified = verify.run(connection, settings)
-        docs = transform.docs(settings, place / "lineage.html")
+        docs = lineage.write(settings)
+        link = lineage.link_from(settings, place)
+        report_html.write_dry_run(connection, tried, place / "dry-run.html", lineage=link)
+        report_html.write_apply(connection, done, place / "apply.html", lineage=link)
     return DemoReport(
         run_id=done.run_id,
         generation=generation,
