@@ -5,9 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,12 @@ import pytest
 from psycopg import sql
 
 from crm_migrate import database as db
-from crm_migrate import fault_points
 from crm_migrate.errors import ConnectionFailed, Exit, Passing
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
-from crm_migrate.steps import apply, persistence, rollback
 from fault_table import whole
 from faults import sweep
+from faults.disturbed import at, ends_as_uninterrupted, go
 from faults.sweep import Sweep
 from faults.wire import Moment, Network, after, network, saying
 
@@ -32,70 +29,10 @@ Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.timeout(900)
 
 
-@dataclass
-class Told:
-    """An observer that keeps what it is told."""
-
-    lines: list[str]
-
-    def run_started(self, run_id: str, kind: str, resumed: bool) -> None:
-        """Keep how often a run went on."""
-        self.lines.append("resumed" if resumed else "started")
-
-    def step_started(self, name: str) -> None:
-        """Ignore it."""
-
-    def step_done(self, name: str, seconds: float, rows: int | None) -> None:
-        """Ignore it."""
-
-    def say(self, text: str) -> None:
-        """Keep it."""
-        self.lines.append(text)
-
-
-def go(scenario: str, settings: Settings) -> list[str]:
-    """The command of the scenario in this process, as the program runs it; returns what its observer was told."""
-    told = Told([])
-
-    def do(connection: Connection) -> object:
-        if scenario == "apply":
-            return apply.run(connection, settings, told)
-        return rollback.run(connection, settings, told)
-
-    with db.connect(settings) as connection:
-        persistence.going_on(connection, settings, told, do)
-    return told.lines
-
-
 def through(between: Network, settings: Settings, **values: Any) -> Settings:
     """The same settings, with the network in between."""
     dsn = f"host=127.0.0.1 port={between.port} user=postgres dbname={sweep.database_of(settings)}"
     return replace(settings, dsn=dsn, **values)
-
-
-def ends_as_uninterrupted(swept: Sweep, scenario: str, settings: Settings) -> None:
-    """Oracle: everything is as after a run that nothing disturbed."""
-    dsn = swept.server.dsn(sweep.database_of(settings))
-    with db.connect(replace(settings, dsn=dsn)) as connection:
-        found = sweep.differences(swept.uninterrupted(scenario).end, sweep.end_state(connection, settings))
-    assert found == [], found
-
-
-@contextmanager
-def at(point: str, do: Callable[[], None]) -> Iterator[threading.Event]:
-    """Within the block `do` is done once when the run passes the point; the event says that it was."""
-    happened = threading.Event()
-    real = fault_points.reached
-
-    def reached(name: str) -> None:
-        real(name)
-        if name == point and not happened.is_set():
-            happened.set()
-            do()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fault_points, "reached", reached)
-        yield happened
 
 
 def chosen(*cases: Any, sampled: int) -> list[Any]:
