@@ -104,6 +104,31 @@ def test_each_check_names_exactly_the_rows_that_were_spoiled(legacy: Connection,
         assert counted.rows == len(keys(legacy, code))
 
 
+def test_no_check_compares_every_row_of_a_table_with_every_row_of_another(
+    legacy_2026: Connection, mapped: MakeSettings
+) -> None:
+    built(legacy_2026, mapped(legacy_2026))
+    legacy_2026.execute("set session_replication_role = replica")
+    legacy_2026.execute(
+        """
+        insert into public.companies (id, created_at, name)
+        select 10000 + n, now(), 'c' from generate_series(1, 20000) as n;
+        insert into public.contacts (id, first_name, company_id)
+        select 10000 + n, 'x', 10000 + n from generate_series(1, 20000) as n;
+        insert into public.deals (id, name, stage, company_id, contact_ids, created_at, updated_at, index)
+        select 10000 + n, 'd', 'won', 10000 + n, array[10000 + n], now(), now(), 0 from generate_series(1, 20000) as n;
+        insert into public.tasks (id, contact_id, type, due_date)
+        select 10000 + n, 10000 + n, 'call', now() from generate_series(1, 20000) as n;
+        analyze public.companies, public.contacts, public.deals, public.tasks
+        """
+    )
+    # four hundred million pairs take half a minute, the rows themselves tenths of a second
+    hurried = mapped(legacy_2026, statement_timeout=8.0)
+    db.set_timeout(legacy_2026, "statement_timeout", 8)
+    result = gates.run(hurried, legacy_2026, "source", RUN)
+    assert (result.evaluated, result.errored) == (result.expected, 0)
+
+
 def test_all_rows_are_written_down_and_five_are_shown(legacy_2026: Connection, mapped: MakeSettings) -> None:
     settings = mapped(legacy_2026)
     legacy_2026.execute("set session_replication_role = replica")
