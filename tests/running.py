@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from typing import Any
 
 import psycopg
+from typer.testing import CliRunner
 
+from crm_migrate import cli, lock, log, paths
 from crm_migrate import database as db
-from crm_migrate import lock, paths
 from crm_migrate.observer import Silent
 from crm_migrate.reports import ApplyReport, DryRunReport
 from crm_migrate.settings import Settings
@@ -37,9 +40,40 @@ def unlocked(connection: Connection) -> bool:
     )
 
 
+def typed(settings: Settings, *arguments: str, **environ: str) -> tuple[int, str]:
+    """A command in this process, for tests that run many: its exit code, and all that it said."""
+    for module in pkgutil.iter_modules(cli.__path__):
+        # they register their commands
+        importlib.import_module(f"{cli.__name__}.{module.name}")
+    try:
+        done = CliRunner().invoke(cli.app, arguments, env={**_environment(settings), **environ})
+    finally:
+        # the log is that of the command and not of the test run
+        for handler in list(log.logger.handlers):
+            log.logger.removeHandler(handler)
+            handler.close()
+        log.logger.propagate = True
+    return done.exit_code, done.output
+
+
 def program(settings: Settings, *arguments: str, prelude: str = "", **environ: str) -> subprocess.Popen[str]:
     """Start the program; `prelude` is code that is run first, to tell it of a world that cannot be had here."""
-    own = {
+    return subprocess.Popen(
+        [
+            sys.executable,
+            *(["-c", f"{prelude}\nfrom crm_migrate.cli import main; main()"] if prelude else _MODULE),
+            *arguments,
+        ],
+        env={**os.environ, **_environment(settings), **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {
         "PYTHONPATH": str(paths.PROJECT / "wrapper"),
         "DATABASE_URL": settings.dsn,
         "CRM_MIGRATE_WORK_DIR": str(settings.work_dir),
@@ -50,15 +84,3 @@ def program(settings: Settings, *arguments: str, prelude: str = "", **environ: s
         "CRM_MIGRATE_REHEARSAL_MAX_SECONDS": str(settings.rehearsal_max_seconds),
         "NO_COLOR": "1",
     }
-    return subprocess.Popen(
-        [
-            sys.executable,
-            *(["-c", f"{prelude}\nfrom crm_migrate.cli import main; main()"] if prelude else _MODULE),
-            *arguments,
-        ],
-        env={**os.environ, **own, **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
