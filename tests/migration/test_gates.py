@@ -16,6 +16,7 @@ from crm_migrate import database as db
 from crm_migrate.demo_data import Mess, spoil
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
+from installation import Installation, built_templates, stock  # noqa: F401  # fixtures
 from support import fresh_database
 
 Connection = psycopg.Connection[Any]
@@ -292,3 +293,25 @@ def test_soda_writes_nothing_and_reads_no_env_file(
     assert list(home.iterdir()) == []
     assert [path.name for path in folder.iterdir()] == [".env"]
     assert "CRM_MIGRATE_SURPRISE" not in os.environ
+
+
+@pytest.mark.parametrize("secured", [True, False])
+def test_row_level_security_is_demanded_where_the_legacy_tables_had_it(
+    stock: Installation,  # noqa: F811
+    secured: bool,
+) -> None:
+    tables = ("public.deals", f'public."{stock.notes}"')
+    if not secured:
+        for table in tables:
+            stock.execute(f"alter table {table} disable row level security")
+    stock.cut_over()
+
+    def without() -> set[str]:
+        found = gates.run(stock.settings, stock.connection, "published", stock.run_id)
+        return {item.code for item in found.findings if item.code.endswith("row_security")}
+
+    assert without() == set()
+    for table in ("opportunities", "opportunity_notes", "opportunity_participants"):
+        stock.execute(f"alter table public.{table} disable row level security")
+    expected = {"deals.published_row_security", "notes.published_row_security"}
+    assert without() == (expected if secured else {"deals.published_row_security"})

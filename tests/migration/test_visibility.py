@@ -15,6 +15,7 @@ from installation import Installation, built_templates, copy_of  # noqa: F401  #
 
 ROLES = ("anon", "authenticated", "service_role", "seller", "reader", "note_taker", "nobody")
 SELLER = 1
+OWN_VIEWS = ["board", "dear", "names"]
 # what each role sees of a relation: by column, the values or the refusal
 Seen = dict[tuple[str, str, str], str]
 
@@ -38,7 +39,7 @@ def guarded(
             yield copied
         finally:
             copied.connection.execute("reset role")
-            copied.connection.execute(sql.SQL("drop owned by {}").format(names))
+            copied.connection.execute(sql.SQL("drop owned by {} cascade").format(names))
             copied.connection.execute(sql.SQL("drop role {}").format(names))
 
 
@@ -61,6 +62,13 @@ def _guard(crm: Installation) -> None:
     crm.execute("create policy worth_it on public.deals to reader using (amount > 1000)")
     crm.execute("grant select on NOTES to note_taker")
     crm.execute("create policy takes_notes on NOTES for select to note_taker using (true)")
+    # views with the rights of their owners, who are that of the tables and one who sees dear deals
+    crm.execute("create view public.board as select id, name, stage, amount from public.deals where amount > 10")
+    crm.execute("create view public.dear as select * from public.deals")
+    crm.execute("alter view public.dear owner to reader")
+    crm.execute("create view public.names with (security_invoker = true) as select id, name from public.dear")
+    crm.execute("grant select, update, delete on public.board, public.dear to nobody")
+    crm.execute("grant select on public.board, public.dear, public.names to anon, seller")
     if crm.generation == "2026":
         crm.execute("grant select on public.activity_log to seller, note_taker")
 
@@ -68,6 +76,7 @@ def _guard(crm: Installation) -> None:
 def relations(crm: Installation) -> dict[str, list[str]]:
     """The old names and the columns that they have now; of the log those that are not whole rows."""
     names = ["deals", crm.notes, "companies", "contacts", "tasks", "companies_summary", "contacts_summary"]
+    names += OWN_VIEWS
     columns: dict[str, list[str]] = {}
     for name in names:
         found = crm.execute(
@@ -115,6 +124,9 @@ def test_old_names_show_each_role_what_they_showed(guarded: Installation) -> Non
     assert before["reader", "deals", "name"].count("(") > 5
     assert before["reader", guarded.notes, "id"] == before["nobody", "deals", "id"] == "refused"
     assert before["note_taker", guarded.notes, "id"].count("(") > 5
+    assert before["anon", "board", "id"] != before["anon", "dear", "id"]
+    assert all(before["anon", view, "id"].count("(") > 5 for view in ("board", "dear", "names"))
+    assert before["anon", "deals", "id"] in ("refused", "[]")
     guarded.cut_over()
     assert differences(before, seen(guarded, columns)) == []
 
@@ -128,6 +140,42 @@ def test_old_names_show_each_role_what_they_showed(guarded: Installation) -> Non
     # policies and grants are the installation's: they come back with the tables
     guarded.roll_back(keep_changes=True)
     assert differences(before, seen(guarded, columns)) == []
+
+
+def test_views_with_the_rights_of_their_owners_write_as_before(guarded: Installation) -> None:
+    writes = {
+        f"{view}: {statement}": f"{statement.format(view=view)} returning id"
+        for view in ("board", "dear")
+        for statement in (
+            "update public.{view} set name = 'changed' where id in (select id from public.{view} order by id limit 3)",
+            "update public.{view} set amount = 0 where id = (select max(id) from public.{view})",
+            "delete from public.{view} where id = (select min(id) from public.{view})",
+        )
+    }
+    before = {what: written(guarded, statement) for what, statement in writes.items()}
+    assert before["board: " + next(iter(writes)).split(": ", 1)[1]].count("(") == 3
+    assert any("42501" in outcome for outcome in before.values()), "the rights of the owner have an end, too"
+    guarded.cut_over()
+    assert {what: written(guarded, statement) for what, statement in writes.items()} == before
+
+    # a stand-in is for its view alone
+    for role in ROLES:
+        guarded.execute(f"set role {role}")
+        for number, owner in (("1", "board"), ("2", "dear")):
+            if (role, owner) != ("reader", "dear"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    guarded.execute(f"select from crm_compat.deals_{number}")
+        guarded.execute("reset role")
+
+
+def written(crm: Installation, statement: str) -> str:
+    """What somebody without any rights on deals is answered; it is as before afterwards."""
+    with crm.connection.transaction(force_rollback=True):
+        crm.execute("set local role nobody")
+        try:
+            return repr(sorted(crm.execute(statement)))
+        except psycopg.Error as error:
+            return str(error.sqlstate)
 
 
 OF_ROWS = {

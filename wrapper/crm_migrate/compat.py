@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 from psycopg import sql
 
-from crm_migrate import compat_triggers, database, ledger
-from crm_migrate.compat_views import View, catalog_text, views
+from crm_migrate import compat_objects, database, ledger
+from crm_migrate.compat_views import View, views
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError, Stopped
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.lock import operator_name
 from crm_migrate.settings import Settings
-
-# values that are kept as text are written in the one form that every session reads alike
-_TEXT_FORM = " set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1"
 
 
 class StillReferred(MigrationError):
@@ -56,11 +52,16 @@ class Dropped:
     """Other views read these, so they left the API's schema instead."""
 
 
-def create_views(connection: Connection, settings: Settings, legacy: LegacySchema) -> None:
-    """Create the views, their triggers and the counters; in the cutover's transaction, after the archiving."""
+def create_views(connection: Connection, settings: Settings, legacy: LegacySchema) -> View:
+    """Create the views, their triggers and the counters; in the cutover's transaction, after the archiving.
+
+    Returns:
+        The view that stands for the deals.
+    """
     database.run_sql_folder(connection, "compat", rename=settings.rename)
-    for view in views(connection, settings, legacy):
-        _create(connection, view)
+    deals, notes = views(connection, settings, legacy)
+    for view in (deals, notes):
+        compat_objects.create(connection, view)
         connection.execute(
             "insert into crm_compat.promises (relation, successor, until)"
             " values (%s, %s, now() + make_interval(days => %s))",
@@ -77,6 +78,7 @@ def create_views(connection: Connection, settings: Settings, legacy: LegacySchem
                 sql.Literal(f"Deprecated, kept for the old application until {until}: use {view.successor}."),
             )
         )
+    return deals
 
 
 def promises(connection: Connection) -> list[Promise]:
@@ -156,7 +158,7 @@ def put_back(connection: Connection, settings: Settings, run_id: str) -> None:
             hidden = sql.Identifier("crm_compat", view.name)
             connection.execute(sql.SQL("alter view {} set schema public").format(hidden))
         else:
-            connection.execute(_bare(view))
+            connection.execute(compat_objects.bare(view))
 
 
 def _drop(connection: Connection, name: str) -> bool:
@@ -192,59 +194,3 @@ def _only_views_read(connection: Connection, view: sql.Identifier) -> bool:
         [view.as_string(connection)],
     )
     return not others
-
-
-def _create(connection: Connection, view: View) -> None:
-    connection.execute(_bare(view))
-    for column in view.columns:
-        if column.default is not None and column.written:
-            connection.execute(
-                sql.SQL("alter view {} alter column {} set default {}").format(
-                    view.identifier, column.identifier, catalog_text(column.default)
-                )
-            )
-    bodies: dict[str, Callable[[View], sql.Composable]] = {
-        "insert": compat_triggers.insert,
-        "update": compat_triggers.update,
-        "delete": compat_triggers.delete,
-    }
-    for operation, body in bodies.items():
-        connection.execute(
-            sql.SQL(
-                "create function {function}() returns trigger language plpgsql set search_path = ''{form} as {body}"
-            ).format(
-                function=view.function(operation),
-                form=sql.SQL(_TEXT_FORM if any(column.target is None for column in view.columns) else ""),
-                body=_quoted(body(view), connection),
-            )
-        )
-        connection.execute(
-            sql.SQL("comment on function {}() is {}").format(
-                view.function(operation),
-                sql.Literal(
-                    f"Trigger: an {operation} of the old application."
-                    if operation != "delete"
-                    else "Trigger: a delete of the old application."
-                ),
-            )
-        )
-        connection.execute(
-            sql.SQL("create trigger {} instead of {} on {} for each row execute function {}()").format(
-                sql.Identifier(f"crm_{operation}"), catalog_text(operation), view.identifier, view.function(operation)
-            )
-        )
-    connection.execute(
-        sql.SQL(
-            "create trigger crm_count after insert or update or delete on {} for each statement"
-            " execute function crm_compat.count_use({})"
-        ).format(view.identifier, sql.Literal(view.successor))
-    )
-
-
-def _bare(view: View) -> sql.Composed:
-    return sql.SQL("create view {} with (security_invoker = true) as\n{}").format(view.identifier, view.selection)
-
-
-def _quoted(body: sql.Composable, connection: Connection) -> sql.Composable:
-    """The body as a string literal: no dollar quote that a name of the installation could end."""
-    return sql.Literal(body.as_string(connection))

@@ -86,10 +86,15 @@ class View:
     condition: sql.Composable
     timed: bool = False
     """The legacy table had no trigger that sets the time of the last change."""
+    place: str = "public"
+    called: str = ""
+    """Where it is not called like the legacy table."""
+    owner: str = ""
+    """With whose rights it reads and writes; empty: with those of whoever asks."""
 
     @property
     def identifier(self) -> sql.Identifier:
-        return sql.Identifier("public", self.name)
+        return sql.Identifier(self.place, self.called or self.name)
 
     @property
     def table(self) -> sql.Identifier:
@@ -106,7 +111,7 @@ class View:
         )
 
     def function(self, operation: str) -> sql.Identifier:
-        return sql.Identifier("crm_compat", f"{self.name}_{operation}")
+        return sql.Identifier("crm_compat", f"{self.called or self.name}_{operation}")
 
 
 def kept_aside(name: str, type_name: str) -> bool:

@@ -27,6 +27,7 @@ from crm_migrate import (
     table_locks,
 )
 from crm_migrate.access import AccessState
+from crm_migrate.compat_stand_ins import StandIns
 from crm_migrate.database import Connection
 from crm_migrate.dependants import SavedObject, statement
 from crm_migrate.errors import MigrationError, NoGo, Stopped
@@ -275,13 +276,18 @@ class _Transaction:
             with self._essential(f"the SQL of {stage}"):
                 database.run_sql_folder(connection, f"cutover/{stage}", rename=settings.rename)
         with self._essential("the compatibility views"):
-            compat.create_views(connection, settings, self.legacy)
+            deals = compat.create_views(connection, settings, self.legacy)
             publish.grant_old_names(connection, self.locked)
             publish.let_readers_of_notes_ask(connection, settings, self.locked)
         fault_points.reached("cutover.old-names")
         others = [item for item in standing if item not in of_notes]
         dependants.rebuild(
-            connection, others, self.locked, self._attempt, instead=publish.wrapped_summaries(standing, settings)
+            connection,
+            others,
+            self.locked,
+            self._attempt,
+            instead=publish.wrapped_summaries(standing, settings),
+            under=StandIns(connection, deals).under,
         )
         fault_points.reached("cutover.dependants-rebuilt")
         with self._essential("the journal"):

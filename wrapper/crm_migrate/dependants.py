@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -15,6 +15,8 @@ from crm_migrate.access import AccessState
 from crm_migrate.database import Connection
 
 REBUILT = ("view", "materialized view", "function", "policy", "rule")
+# of what `find` asks the catalog: what is kept beside kind, identity and statements
+_DETAIL = ("schema_name", "name", "member", "table_name", "query", "grants", "columns", "address", "reads_as")
 Attempt = Callable[[str, str], AbstractContextManager[None]]
 
 
@@ -102,7 +104,22 @@ def find(connection: Connection, roots: Sequence[str]) -> list[SavedObject]:
                 ) as entry
                 cross join lateral pg_catalog.aclexplode(entry.acl) as acl
                 where acl.grantee <> pg_class.relowner
-            ) as grants
+            ) as grants,
+            case
+                when pg_class.relkind = 'v'
+                    and not exists (
+                        select from pg_catalog.pg_options_to_table(pg_class.reloptions)
+                        where option_name = 'security_invoker' and option_value::boolean
+                    )
+                    and exists (
+                        select
+                        from pg_catalog.pg_rewrite as own_rule
+                        inner join pg_catalog.pg_depend
+                            on pg_depend.classid = 'pg_catalog.pg_rewrite'::regclass and pg_depend.objid = own_rule.oid
+                        where own_rule.ev_class = pg_class.oid and pg_depend.refobjid = to_regclass('public.deals')
+                    )
+                    then pg_get_userbyid(pg_class.relowner)::text
+            end as reads_as
         from crm_migration.dependants(%s::regclass[]) as dependant
         left join pg_catalog.pg_class
             on dependant.class_id = 'pg_catalog.pg_class'::regclass and pg_class.oid = dependant.object_id
@@ -120,11 +137,7 @@ def find(connection: Connection, roots: Sequence[str]) -> list[SavedObject]:
             row["kind"],
             row["identity"],
             row["definition"],
-            {
-                key: row[key]
-                for key in ("schema_name", "name", "member", "table_name", "query", "grants", "columns", "address")
-                if row[key] is not None
-            },
+            {key: row[key] for key in _DETAIL if row[key] is not None},
         )
         for row in found
     ]
@@ -155,6 +168,7 @@ def rebuild(
     attempt: Attempt,
     *,
     instead: Mapping[str, str] | None = None,
+    under: Callable[[SavedObject], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
     """Make saved objects again, in their order, with owner, options, comments and grants.
 
@@ -163,9 +177,10 @@ def rebuild(
         locked: grants as they were before the lock.
         attempt: opened around each object; says what happens when one cannot be made.
         instead: other queries for some views, by identity.
+        under: opened within the attempt; what the names mean while it is made.
     """
     for item in objects:
-        with attempt(item.kind, item.identity):
+        with attempt(item.kind, item.identity), under(item):
             definition = item.definition
             query = (instead or {}).get(item.identity)
             if query is not None:

@@ -30,6 +30,8 @@ Connection = psycopg.Connection[Any]
 ROLES = ("anon", "authenticated", "service_role")
 # what a statement of people may be refused with: their values, their privileges, their rows' rules
 REFUSALS = ("22", "23", "42501", "P0001")
+# what only the rehearsal itself finds
+REHEARSED = frozenset({"view.not_carried"})
 ACCEPTED = dict.fromkeys(findings.warning_codes(), "made on purpose")
 
 
@@ -99,6 +101,9 @@ def travel(
     before.check_untouched(connection, server)
     blockers = [item for item in report.findings if item.severity == "blocker"]
     wanted = {code for addition in applied for code in addition.blockers}
+    if wanted - REHEARSED:
+        # what is in the way of the rehearsal is to be removed first
+        wanted -= REHEARSED
     assert {item.id for item in blockers} == wanted, blockers
     assert (report.verdict == "GO") == (not wanted), report.reasons
     if wanted:
