@@ -260,9 +260,19 @@ def _outcome(connection: Connection, edit: Edit) -> object:
 
 def _outcomes(connection: Connection, edits: Sequence[Edit]) -> list[object]:
     """What the legacy CRM answers; it is as before afterwards."""
+    stood = connection.execute(
+        "select name, last_value, is_called from crm_migration.sequence_values('public')"
+    ).fetchall()
     with connection.transaction(force_rollback=True):
         connection.execute("set constraints all immediate")
-        return [_outcome(connection, edit) for edit in edits]
+        found = [_outcome(connection, edit) for edit in edits]
+    for name, last_value, is_called in stood:
+        # what is taken from a sequence stays taken, and the last key of all can be taken once
+        connection.execute(
+            "select setval(%s::regclass, %s, %s)",
+            [sql.Identifier("public", name).as_string(None), last_value, is_called],
+        )
+    return found
 
 
 def _outcomes_are(
