@@ -339,7 +339,7 @@ def test_kit_of_the_program_and_its_refusals(
     assert scripts["migrate:production"].endswith("crm-migrate apply")
     labels = json.loads((tmp_path / "kit/labels.json").read_text())
     assert labels["words"]["Deals"] == "Opportunities"
-    assert labels["values"]["opportunity_stage"]["closed_won"] == "Won"
+    assert labels["values"]["opportunity_stage"]["closed_won"] == "Closed won"
     assert labels["fields"]["opportunities"]["customer_organization_id"] == "Customer organization"
 
     # the guide names every file

@@ -44,7 +44,7 @@ _RESOURCES: Mapping[str, tuple[str, str]] = {
     "companies": ("Organization", "Organizations"),
     "contacts": ("Contact", "Contacts"),
 }
-_SHORT = {"closed_won": "Won", "closed_lost": "Lost", "check_in": "Check-in", "follow_up": "Follow-up"}
+_SHORT = {"check_in": "Check-in", "follow_up": "Follow-up"}
 
 
 def document(catalog: Catalog) -> dict[str, Any]:
