@@ -6,7 +6,8 @@ select
     pairs.status::text,
     pairs.commission_percent,
     pairs.origin,
-    pairs.evidence
+    pairs.evidence,
+    count(*) over () as total
 from {relationships} as pairs
 inner join public.companies as others
     on others.id = case

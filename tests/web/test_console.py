@@ -103,10 +103,10 @@ def test_an_administrator_works_through_the_checklist(crm: Connection, page: Pag
     ).fetchall()
     page.get_by_role("link", name=largest[0]).first.click()
     expect(page.get_by_text("not signed off yet")).to_be_visible()
-    page.get_by_label("Your name").fill("Ada Lovelace")
+    page.get_by_label("Your name").fill("Žofie Lovelace; & Co")
     page.get_by_role("button", name=re.compile("as expected")).click()
     expect(page.locator(".panel .badge")).to_have_text("✓ as expected")
-    expect(page.get_by_label("Your name")).to_have_value("Ada Lovelace")
+    expect(page.get_by_label("Your name")).to_have_value("Žofie Lovelace; & Co")
     # said twice is said once
     page.get_by_role("button", name=re.compile("as expected")).click()
     page.get_by_label("Remark").fill("<b>The sum</b> is too high")
@@ -116,7 +116,7 @@ def test_an_administrator_works_through_the_checklist(crm: Connection, page: Pag
     page.get_by_role("link", name="Checklist").click()
     expect(page.get_by_text(re.compile(r"^1 of \d+ records signed off, 1 of them as wrong"))).to_be_visible()
     said = crm.execute("select entity, verdict, note, signed_by from crm_migration.sign_offs").fetchall()
-    assert said == [("companies", "wrong", "<b>The sum</b> is too high", "Ada Lovelace")]
+    assert said == [("companies", "wrong", "<b>The sum</b> is too high", "Žofie Lovelace; & Co")]
     history = crm.execute("select operation, verdict from crm_migration.sign_off_history order by id").fetchall()
     assert history == [("insert", "as expected"), ("update", "wrong")]
 
@@ -189,8 +189,20 @@ def test_records_speak_the_new_language(crm: Connection, page: Page, served: Ser
     expect(page.get_by_role("heading", name="Why it is so")).to_be_visible()
     facts.get_by_role("link", name=principal).first.click()
     expect(page.get_by_role("region", name="Principals and distributors")).to_contain_text("distributor")
+    activity, contact, day = crm.execute(
+        """
+        select activities.id, btrim(concat_ws(' ', first_name, last_name)), activity_date
+        from public.activities join public.contacts on contacts.id = contact_id
+        where activities.id > 10 and isfinite(activity_date) and first_name <> '' order by activities.id limit 1
+        """
+    ).fetchall()[0]
+    page.goto(f"{served.url}/review/activities/{activity}")
+    expect(page.locator(".facts").get_by_role("link", name=contact)).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text(f"{day.day} {day:%b %Y, %H:%M} UTC")
+
     page.goto(f"{served.url}/review/opportunities/999999")
-    expect(page.get_by_text("There is no such page.")).to_be_visible()
+    expect(page.get_by_text("There is no such record, neither before nor after.")).to_be_visible()
+    expect(page.get_by_role("link", name="Review console")).to_be_visible()
 
 
 def test_hostile_names_are_text_and_break_no_page(served: Served, context: MakeContext) -> None:
@@ -232,7 +244,7 @@ def test_paging_shows_every_record_once_in_both_directions(crm: Connection, serv
 
 
 def _keys(text: str) -> list[int]:
-    return [int(key) for key in re.findall(r'<td class="number">(\d+)</td>', text)]
+    return [int(key) for key in re.findall(r'<td class="number" data-label="number">(\d+)</td>', text)]
 
 
 def _leads(text: str, where: str) -> str:

@@ -12,18 +12,19 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-_WIDTH = 520
+_WIDTH = 460
 _FONT = 13
 _LONGEST_LABEL = 36
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its title, and what it says in words."""
+    """A drawing with its title, what it says in words, and how its two series are told apart."""
 
     title: str
     svg: Markup
     words: str
+    legend: str = ""
 
 
 def bars(
@@ -41,8 +42,7 @@ def bars(
     chart = pygal.HorizontalBar(
         **_options(height=40 + (16 + 14 * len(series)) * max(1, len(rows))),
         margin_right=60,
-        show_legend=len(series) > 1,
-        legend_at_bottom=True,
+        show_legend=False,
         print_values=True,
         print_values_position="top",
         show_y_guides=False,
@@ -61,7 +61,10 @@ def bars(
         )
         for label, (_, values) in zip(labels, rows, strict=True)
     )
-    return Chart(title, _drawn(chart, "bars two" if len(series) > 1 else "bars one", f"{title}. {told}"), told)
+    if len(series) == 1:
+        return Chart(title, _drawn(chart, "bars one", f"{title}. {told}"), told)
+    legend = f"outlined {series[0]}, filled {series[1]}"
+    return Chart(title, _drawn(chart, "bars two", f"{title}. {told}"), told, legend)
 
 
 def line(title: str, points: Sequence[tuple[float, float]], *, unit: str = "", scale: float = 1.0) -> Chart:
@@ -74,6 +77,8 @@ def line(title: str, points: Sequence[tuple[float, float]], *, unit: str = "", s
     import pygal
 
     values = [(at, value / scale) for at, value in points]
+    # the same number of a second would stand below several places of a short run
+    decimals = 1 if values and values[-1][0] - values[0][0] < 10 else 0
     chart = pygal.XY(
         **_options(height=190),
         show_legend=False,
@@ -81,7 +86,7 @@ def line(title: str, points: Sequence[tuple[float, float]], *, unit: str = "", s
         fill=True,
         include_x_axis=True,
         value_formatter=lambda value: f"{_number(value)}{unit}",
-        x_value_formatter=lambda value: f"{value:,.0f} s",
+        x_value_formatter=lambda value: f"{value:,.{decimals}f} s",
         show_x_guides=False,
         show_y_guides=True,
         x_labels_major_count=6,

@@ -32,7 +32,7 @@ def stages(counts: Sequence[Mapping[str, Any]]) -> Chart:
     """The stages that deals had, and have as opportunities."""
     shown = counts[:_STAGES_SHOWN]
     rows: list[tuple[str, Sequence[float | None]]] = [
-        (f"{_as_typed(row['legacy_stage'])} → {str(row['stage']).replace('_', ' ')}", (row["rows"],)) for row in shown
+        (f"{as_typed(row['legacy_stage'])} → {str(row['stage']).replace('_', ' ')}", (row["rows"],)) for row in shown
     ]
     rest = sum(row["rows"] for row in counts[_STAGES_SHOWN:])
     if rest:
@@ -40,7 +40,7 @@ def stages(counts: Sequence[Mapping[str, Any]]) -> Chart:
     return charts.bars("Stages, before → after", rows, series=("opportunities",))
 
 
-def _as_typed(stage: str | None) -> str:
+def as_typed(stage: str | None) -> str:
     """A legacy stage; blanks around it would not be seen, and it would look like another one."""
     text = stage or ""
     inner = text.strip(" ")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from crm_migrate import database, report_charts
 from crm_migrate.charts import Chart
@@ -17,6 +19,8 @@ from crm_migrate.reports import ApplyReport, DryRunReport, plain
 
 if TYPE_CHECKING:
     from crm_migrate.verification import Verification
+
+_FLAG = re.compile(r"(--[a-z][a-z-]+)")
 
 
 def environment(folder: str = "templates") -> Environment:
@@ -30,8 +34,30 @@ def environment(folder: str = "templates") -> Environment:
     )
     made.filters["thousands"] = lambda value: f"{value:,}"
     made.filters["seconds"] = lambda value: "–" if value is None else f"{value:,.1f} s"
+    made.filters["duration"] = _duration
+    made.filters["as_typed"] = report_charts.as_typed
     made.filters["size"] = _size
+    made.filters["code"] = _code
+    made.filters["flags"] = _flags
     return made
+
+
+def _code(text: str) -> Markup:
+    """A text in which `this` is a name of the database."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
+def _flags(text: str) -> Markup:
+    """A text in which no flag of a command is broken at its hyphens."""
+    parts = [escape(part) for part in _FLAG.split(text)]
+    return Markup("").join(
+        Markup('<span class="word">{}</span>').format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds // 60:,.0f} min {seconds % 60:02.0f} s"
 
 
 def _size(count: float | None) -> str:

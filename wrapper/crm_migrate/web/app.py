@@ -26,7 +26,8 @@ from crm_migrate.web.poller import Poller
 from crm_migrate.web.shield import ClosedWhileLocked, SecurityHeaders
 
 # what is answered while the CRM is closed: the status in all its forms, and what wants the token
-_ALWAYS = ("/api/", "/static/", "/review", "/reports")
+_INSIDE = ("/review", "/reports")
+_ALWAYS = ("/api/", "/static/", *_INSIDE)
 _ALWAYS_EXACTLY = frozenset({"/", "/status", "/events", "/openapi.json"})
 
 
@@ -96,7 +97,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """A failure of the program: what it means for the one who asks, without anything of the database's text."""
     if isinstance(error, UnknownRecord):
-        return _answer(request, HTTPStatus.NOT_FOUND)
+        return _answer(request, HTTPStatus.NOT_FOUND, said="There is no such record, neither before nor after.")
     if isinstance(error, UsageError):
         return _answer(request, HTTPStatus.BAD_REQUEST, said=error.what)
     log.event("page failed", path=request.url.path, error=type(error).__name__)
@@ -108,6 +109,12 @@ def _answer(
 ) -> Response:
     if "text/html" in request.headers.get("accept", ""):
         return pages.page(
-            "failed.html", code=code, headers=dict(headers or {}), name=code.phrase, number=code, said=said
+            "failed.html",
+            code=code,
+            headers=dict(headers or {}),
+            name=code.phrase,
+            number=code,
+            said=said,
+            inside=request.url.path.startswith(_INSIDE) and code != HTTPStatus.UNAUTHORIZED,
         )
     return JSONResponse({"message": said or code.phrase}, status_code=code, headers=headers)

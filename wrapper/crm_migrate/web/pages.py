@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,25 @@ from jinja2 import Environment
 from crm_migrate.report_html import environment
 
 STATIC = Path(__file__).parent / "static"
+_MOMENT = re.compile(r"[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+\d\d:\d\d")
 
 
 def _templates() -> Environment:
     made = environment("web/templates")
     made.filters["utc"] = _utc
+    made.filters["moment"] = _moment
     return made
 
 
 def _utc(moment: datetime, seconds: bool = False) -> str:
     return f"{moment.day} {moment:%b %Y, %H:%M:%S} UTC" if seconds else f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def _moment(text: str | None) -> str | None:
+    """A time as JSON has it, for people; any other text, a date beyond the calendar too, as it is."""
+    if text is None or not _MOMENT.fullmatch(text):
+        return text
+    return _utc(datetime.fromisoformat(text).astimezone(UTC))
 
 
 _TEMPLATES = _templates()

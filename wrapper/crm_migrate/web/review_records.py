@@ -78,6 +78,8 @@ _LABELS: Mapping[str, Sequence[str]] = {
         "opportunity_id",
     ),
 }
+# by place and key
+Names = Mapping[tuple[str, str], str]
 # where the value of a column leads
 _LEADS_TO = {"organization_id": "organizations", "contact_id": "contacts", "opportunity_id": "opportunities"}
 
@@ -145,6 +147,7 @@ def read(connection: Connection, settings: Settings, review: Review, kind: Kind,
         # an activity that was built is looked at as the task it was
         entity, number = "tasks", int(told.key)
     compared = compare(connection, settings, review, entity, number)
+    names = _names(connection, settings, told)
     if told is None and compared is None:
         raise unknown(kind.entity, key)
     return Record(
@@ -153,13 +156,13 @@ def read(connection: Connection, settings: Settings, review: Review, kind: Kind,
         title=(told.title if told else "") or f"{kind.name} {key}",
         item=(entity, str(number)),
         has_archive=review.has_archive,
-        facts=_facts(told),
+        facts=_facts(told, names),
         organizations=_of(connection, settings, "organizations_of_contact", key) if kind.path == "contacts" else (),
         relationships=_of(connection, settings, "relationships_of_organization", key)
         if kind.path == "organizations"
         else (),
         compared=compared,
-        new_words=_new_words(told),
+        new_words=_new_words(told, names),
         story=told,
     )
 
@@ -180,14 +183,30 @@ def _of(connection: Connection, settings: Settings, name: str, key: int) -> list
     return review_lists.query(connection, settings, name, key=sql.Literal(key))
 
 
-def _facts(told: Story | None) -> list[Fact]:
+def _names(connection: Connection, settings: Settings, told: Story | None) -> Names:
+    """What the records are called that a record names."""
+    if told is None or not told.became:
+        return {}
+    values = told.became[0].values
+    found = review_lists.query(
+        connection,
+        settings,
+        "names",
+        contact=sql.Literal(values.get("contact_id")),
+        opportunity=sql.Literal(values.get("opportunity_id")),
+    )
+    named = {("organizations", key): name for key, name in told.names.items()}
+    return named | {(row["place"], row["key"]): row["name"] for row in found}
+
+
+def _facts(told: Story | None, names: Names) -> list[Fact]:
     if told is None or not told.became:
         return []
     row = told.became[0]
-    return [_fact(column, row.values[column], told) for column in _LABELS.get(row.table, ()) if column in row.values]
+    return [_fact(column, row.values[column], names) for column in _LABELS.get(row.table, ()) if column in row.values]
 
 
-def _new_words(told: Story | None) -> dict[str, Fact]:
+def _new_words(told: Story | None, names: Names) -> dict[str, Fact]:
     if told is None or not told.became or told.legacy is None:
         return {}
     row = told.became[0]
@@ -195,19 +214,19 @@ def _new_words(told: Story | None) -> dict[str, Fact]:
     placed = {old: column for column, old in row.legacy_names.items() if old not in row.values}
     placed |= {column: column for column in row.values if column in told.legacy}
     return {
-        old: _fact(column, row.values[column], told)
+        old: _fact(column, row.values[column], names)
         for old, column in placed.items()
         if old != column or row.values[column] != told.legacy[old]
     }
 
 
-def _fact(column: str, value: Any, told: Story) -> Fact:
+def _fact(column: str, value: Any, names: Names) -> Fact:
     label = column.removesuffix("_id").removesuffix("_organization").removeprefix("is_").replace("_", " ").capitalize()
     for ending, place in _LEADS_TO.items():
         if column.endswith(ending):
             if value is None:
                 return Fact(label, None)
-            name = told.names.get(str(value)) if place == "organizations" else None
+            name = names.get((place, str(value)))
             return Fact(label, name or f"{KINDS[place].name} {value}", f"/review/{place}/{value}")
     return Fact(label, _shown(column, value))
 

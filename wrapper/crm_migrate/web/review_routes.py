@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -62,7 +63,7 @@ class Console:
         return pages.page(
             template,
             form_token=self.entry.form_token,
-            reviewer=request.cookies.get(_REVIEWER, "")[: sign_offs.LONGEST_NAME],
+            reviewer=unquote(request.cookies.get(_REVIEWER, ""))[: sign_offs.LONGEST_NAME],
             back=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
             kinds=OF_ENTITY,
             **values,
@@ -204,8 +205,7 @@ def _sign(console: Console, fields: Mapping[str, str], *, secure: bool) -> Respo
             note=fields.get("note", ""),
         )
     answer = RedirectResponse(_back(fields.get("back", "")), status_code=HTTPStatus.SEE_OTHER)
-    if name.isascii():
-        answer.set_cookie(_REVIEWER, name.strip(), path="/review", httponly=True, samesite="strict", secure=secure)
+    answer.set_cookie(_REVIEWER, quote(name.strip()), path="/review", httponly=True, samesite="strict", secure=secure)
     return answer
 
 
