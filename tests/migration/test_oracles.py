@@ -158,6 +158,9 @@ def test_sabotage_is_found_in_the_older_generation(migrated_2025: Connection, ma
         ["update public.opportunity_participants set territory = 'north' where role = 'customer'"],
         ["delete from public.opportunity_participants where role = 'customer' and opportunity_id < 10"],
         ["truncate public.opportunity_participants"],
+        [
+            "update public.opportunities set deleted_at = now() where id in (select opportunity_id from public.opportunity_notes)"
+        ],
     ],
 )
 def test_what_people_changed_since_is_left_out_and_counted(

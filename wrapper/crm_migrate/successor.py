@@ -262,6 +262,11 @@ def _fit_replica_identity(connection: Connection, attempt: Attempt) -> list[str]
             " primary key: subscribers see no more than the key of what a row was before."
         )
         return [warning]
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        return [
+            "a publication has the updates of deals, which have no replica identity: nobody could change or delete a"
+            " deal, and nobody can change or delete an opportunity."
+        ]
     return []
 
 

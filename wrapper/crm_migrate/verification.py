@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import changed, database, fault_points, oracles
+from crm_migrate import database, fault_points, oracles
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.legacy import LegacySchema
@@ -84,7 +84,7 @@ def _sample(
 ) -> Samples:
     records: list[SampledRecord] = []
     for pair, keys in sampled_keys(connection, settings, run_id, legacy, wanted, seed):
-        people = changed.keys(connection, run_id, *pair.journal).keys
+        people = oracles.changed_keys(connection, run_id, pair)
         records += [compare(connection, pair, key, people) for key in keys]
     compared = [record for record in records if not record.changed_since]
     return Samples(

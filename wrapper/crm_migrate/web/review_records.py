@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import changed, database, ledger, oracles, story, verification
+from crm_migrate import database, ledger, oracles, story, verification
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.settings import Settings
@@ -173,7 +173,7 @@ def compare(connection: Connection, settings: Settings, review: Review, entity: 
         return None
     for pair in oracles.live_pairs(connection, settings, review.legacy):
         if pair.entity == entity:
-            people = changed.keys(connection, review.run_id, *pair.journal).keys
+            people = oracles.changed_keys(connection, review.run_id, pair)
             record = verification.compare(connection, pair, key, people)
             return record if record.before else None
     return None
