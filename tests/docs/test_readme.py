@@ -122,7 +122,7 @@ def test_every_link_leads_somewhere(link: str) -> None:
     assert (paths.PROJECT / link).exists()
 
 
-@pytest.mark.parametrize("folder", ["dbt_project", "seeds", "soda", "sql", "wrapper", "tests"])
+@pytest.mark.parametrize("folder", ["dbt_project", "seeds", "soda", "sql", "wrapper", "tests", "docs"])
 def test_the_layout_is_told(folder: str) -> None:
     assert f"`{folder}/`" in README
     assert (paths.PROJECT / folder).is_dir()

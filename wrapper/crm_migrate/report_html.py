@@ -80,9 +80,9 @@ def write_apply(connection: Connection, report: ApplyReport, target: Path, *, li
     return _write(target, apply(connection, plain(report), lineage=lineage))
 
 
-def write_verification(result: Verification, target: Path) -> Path:
+def write_verification(result: Verification, target: Path, *, lineage: str | None = None) -> Path:
     """Write the oracles and the sample, before and after side by side."""
-    return _write(target, _page("verification.html", report=plain(result)))
+    return _write(target, _page("verification.html", report=plain(result), lineage=lineage))
 
 
 def dry_run(

@@ -263,10 +263,11 @@ def _fit_replica_identity(connection: Connection, attempt: Attempt) -> list[str]
         )
         return [warning]
     except psycopg.errors.ObjectNotInPrerequisiteState:
-        return [
+        warning = (
             "a publication has the updates of deals, which have no replica identity: nobody could change or delete a"
             " deal, and nobody can change or delete an opportunity."
-        ]
+        )
+        return [warning]
     return []
 
 

@@ -147,12 +147,13 @@ def verify(
     with invocation(
         "verify", dsn=dsn, config=config, json=json, debug=debug, sample_size=sample, sample_seed=seed
     ) as call:
-        from crm_migrate import report_html
+        from crm_migrate import lineage, report_html
         from crm_migrate.cli import render
         from crm_migrate.steps import verify as step
 
         with call.connection() as connection:
             result = step.run(connection, call.settings)
             if report is not None:
-                report_html.write_verification(result, report)
+                link = lineage.link_from(call.settings, report.parent)
+                report_html.write_verification(result, report, lineage=link)
             call.finish(result, render.verification)
