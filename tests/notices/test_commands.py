@@ -12,7 +12,9 @@ import psycopg
 
 from crm_migrate import database as db
 from crm_migrate.errors import Exit
-from crm_migrate.notices import outbox, schedule
+from crm_migrate.notices import facts, letters, outbox, schedule
+from crm_migrate.notices.facts import Summary
+from crm_migrate.reports import StageCount
 from crm_migrate.settings import Settings
 from crm_migrate.steps import announce
 from mail_server import Mailbox
@@ -92,3 +94,48 @@ def test_every_notice_can_be_looked_at_before_anything_is_planned(
                 assert "None" not in text
                 assert "{{" not in text
     assert value(database, "select to_regnamespace('crm_migration') is null")
+
+
+def test_completion_is_told_in_words_for_a_crm_of_any_size() -> None:
+    found = [
+        StageCount("won", "closed_won", 90),
+        StageCount(" Won ", "closed_won", 7),
+        StageCount("won", "lead", 3),
+        StageCount(" ", "lead", 2),
+        *(StageCount(f"stage {number}", "lead", 1) for number in range(20)),
+    ]
+    told = facts.stages(found)
+    assert told[:4] == [("won", "closed won"), ("won", "lead"), ("(empty)", "lead"), ("stage 0", "lead")]
+    assert len(told) == 12
+    settings = Settings(dsn="")
+    known = facts.example(settings)
+
+    def text(*numbers: int) -> str:
+        summary = Summary(*numbers)
+        letter = letters.Letters(settings).write("completed", known | {"summary": summary, "stages": told}, "Ann")
+        assert "\u00a0" not in letter.text
+        return " ".join(letter.text.split())
+
+    many = text(2500, 2500, 5000, 5188, 2500, 2499, 12, 9, 1270, 2)
+    for said in (
+        "2,500 deals are now 2,500 opportunities.",
+        "5,000 contacts have 5,188 links to organizations",
+        "12 principals and 9 distributors are marked among the companies, with 1,270 relationships between them.",
+        "2,499 of 2,500 tasks are activities too.",
+        "2 records could not be taken over. They are kept whole",
+        "- won → closed won",
+    ):
+        assert said in many
+    one = text(1, 1, 1, 1, 1, 1, 1, 0, 1, 1)
+    for said in (
+        "1 deal is now 1 opportunity.",
+        "1 contact has 1 link to an organization;",
+        "1 principal and 0 distributors are marked among the companies, with 1 relationship between them.",
+        "1 of 1 task is an activity too.",
+        "1 record could not be taken over. It is kept whole",
+    ):
+        assert said in one
+    none = text(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert "0 deals are now 0 opportunities." in none
+    for unsaid in ("principals and", "tasks are", "taken over"):
+        assert unsaid not in none

@@ -113,7 +113,7 @@ def example(settings: Settings) -> dict[str, Any]:
         "downtime": length(48),
         "rollback_until": moment(end + timedelta(hours=48), zone),
         "summary": Summary(2500, 2500, 5000, 5188, 2500, 2500, 12, 9, 127, 0),
-        "stages": _stages([StageCount("won", "closed_won", 592), StageCount("opportunity", "lead", 591)]),
+        "stages": stages([StageCount("won", "closed_won", 592), StageCount("opportunity", "lead", 591)]),
         "names_end": day(start + timedelta(days=31), zone),
         "names": ("deal_notes", "deals"),
         "uses": uses[:_USES],
@@ -175,7 +175,7 @@ def _run(connection: Connection, settings: Settings, found: Due, zone: ZoneInfo)
         # gone with the archive
         if database.exists(connection, "crm_archive.deals"):
             facts["summary"] = _summary(connection, settings, run)
-        facts["stages"] = _stages(count_stages(connection, "public", settings.rename))
+        facts["stages"] = stages(count_stages(connection, "public", settings.rename))
         if run.locked_at and run.unlocked_at:
             facts["downtime"] = length((run.unlocked_at - run.locked_at).total_seconds() / 60)
         if run.rollback_until:
@@ -234,8 +234,13 @@ def _names(connection: Connection, zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-def _stages(found: list[StageCount]) -> list[tuple[str, str]]:
-    return [(stage.legacy_stage.strip() or "(empty)", stage.stage.replace("_", " ")) for stage in found[:_STAGES]]
+def stages(found: list[StageCount]) -> list[tuple[str, str]]:
+    """The most frequent stages before and after; of several spellings that went the same way the most frequent one."""
+    told: dict[tuple[str, str], str] = {}
+    for stage in found:
+        spelt = (stage.legacy_stage or "").strip() or "(empty)"
+        told.setdefault((spelt.casefold(), stage.stage.replace("_", " ")), spelt)
+    return [(spelt, stage) for (_, stage), spelt in told.items()][:_STAGES]
 
 
 def moment(at: datetime, zone: ZoneInfo, *, beside: datetime | None = None) -> str:

@@ -113,6 +113,7 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["thousands"] = lambda value: f"{value:,}"
+    environment.filters["counted"] = lambda value, one, many: f"{value:,} {one if value == 1 else many}"
     environment.filters["paragraph"] = lambda value: textwrap.fill(
         " ".join(str(value).split()), _WIDTH, break_long_words=False, break_on_hyphens=False
     )
