@@ -159,8 +159,10 @@ def test_sabotage_is_found_in_the_older_generation(migrated_2025: Connection, ma
         ["delete from public.opportunity_participants where role = 'customer' and opportunity_id < 10"],
         ["truncate public.opportunity_participants"],
         [
-            "update public.opportunities set deleted_at = now()"
-            " where id in (select opportunity_id from public.opportunity_notes)",
+            (
+                "update public.opportunities set deleted_at = now()"
+                " where id in (select opportunity_id from public.opportunity_notes)"
+            ),
         ],
     ],
 )
