@@ -14,13 +14,17 @@ PAGE = 620
 
 @dataclass(frozen=True)
 class Picture:
-    """A page, or the part of it that a selector names, in this window; `path` is below the server's address."""
+    """A page in this window, or what selectors name: a part of it alone, or all until the end of an element.
+
+    `path` is below the server's address.
+    """
 
     name: str
     path: str
     width: int = DESK
     height: int = 900
     part: str | None = None
+    until: str | None = None
 
     @property
     def file(self) -> str:
@@ -53,14 +57,14 @@ def of_migrated(connection: Connection, run_id: str, dry_run_id: str) -> Sequenc
         " group by principal_organization_id order by count(*) desc, principal_organization_id limit 1",
     )
     return (
-        Picture("report-dry-run", f"/reports/{dry_run_id}", height=1075),
-        Picture("report-run", f"/reports/{run_id}", height=830),
+        Picture("report-dry-run", f"/reports/{dry_run_id}", until=".charts"),
+        Picture("report-run", f"/reports/{run_id}", until=".charts"),
         Picture("report-run-over-time", f"/reports/{run_id}", part=".charts ~ .charts"),
-        Picture("review-checklist", "/review"),
+        Picture("review-checklist", "/review", until=".cards >> nth=1"),
         Picture("review-opportunities", "/review/opportunities?q=coffee", height=560),
         Picture("review-opportunity", f"/review/opportunities/{opportunity}", height=1250),
         Picture("review-commission", f"/review/opportunities/{opportunity}", part=".facts"),
-        Picture("review-contact", f"/review/contacts/{contact}", height=720),
+        Picture("review-contact", f"/review/contacts/{contact}", until=".facts"),
         Picture("review-organization", f"/review/organizations/{principal}", height=760),
     )
 

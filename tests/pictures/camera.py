@@ -13,8 +13,8 @@ from pictures.album import Picture
 
 # a palette holds so many
 COLOURS = 256
-# around a part of a page
-MARGIN = 16
+# beside a part of a page, and above and below it, where its neighbours begin
+BESIDE, ABOVE = 16, 6
 
 # As few bits of each colour as make a palette of it; what falls together takes the most frequent of its colours.
 _TO_PALETTE = """
@@ -63,12 +63,19 @@ def take(page: Page, picture: Picture, folder: Path) -> Path:
 
 def _clip(page: Page, picture: Picture) -> FloatRect:
     if picture.part is None:
-        return {"x": 0, "y": 0, "width": picture.width, "height": picture.height}
-    box = page.locator(picture.part).first.bounding_box()
-    assert box is not None, f"{picture.path} has nothing like {picture.part}"
-    left, top = max(0, box["x"] - MARGIN), max(0, box["y"] - MARGIN)
-    width = min(picture.width - left, box["x"] + box["width"] + MARGIN - left)
-    return {"x": left, "y": top, "width": width, "height": box["y"] + box["height"] + MARGIN - top}
+        last = _box(page, picture, picture.until) if picture.until else None
+        height = last["y"] + last["height"] + BESIDE if last else picture.height
+        return {"x": 0, "y": 0, "width": picture.width, "height": height}
+    box = _box(page, picture, picture.part)
+    left, top = max(0, box["x"] - BESIDE), max(0, box["y"] - ABOVE)
+    width = min(picture.width, box["x"] + box["width"] + BESIDE) - left
+    return {"x": left, "y": top, "width": width, "height": box["y"] + box["height"] + ABOVE - top}
+
+
+def _box(page: Page, picture: Picture, selector: str) -> FloatRect:
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None, f"{picture.path} has nothing like {selector}"
+    return box
 
 
 def _with_palette(page: Page, png: bytes) -> bytes:
