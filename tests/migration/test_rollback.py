@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from crm_migrate import database, fault_points, fingerprint, lock, put_back, rollback
@@ -365,6 +366,22 @@ def test_there_and_back_under_a_publication_of_everything(case: str, stock: Inst
     stock.execute("delete from public.companies where id = 5")
     stock.roll_back(keep_changes=False)
     assert fingerprint.compare(before, fingerprint.take(stock.connection)) == []
+
+
+@pytest.mark.parametrize("keep_changes", [True, False], ids=["kept", "discarded"])
+def test_deals_that_nobody_could_change_go_there_and_back(keep_changes: bool, stock: Installation) -> None:  # noqa: F811
+    stock.execute("alter table public.deals replica identity nothing")
+    stock.execute("create publication sold for table public.deals")
+    before = fingerprint.take(stock.connection)
+    warnings = [warning.message for warning in stock.cut_over().warnings]
+    assert any("nobody can change or delete an opportunity" in warning for warning in warnings)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        stock.execute("update public.deals set stage = 'lost' where id = 4")
+    stock.execute("insert into public.deals (name, stage) values ('made later', 'won')")
+    stock.roll_back(keep_changes=keep_changes)
+    assert stock.value("select count(*) from public.deals where name = 'made later'") == int(keep_changes)
+    after = fingerprint.take(stock.connection)
+    assert fingerprint.compare(fingerprint.Fingerprint(before.schema), fingerprint.Fingerprint(after.schema)) == []
 
 
 @pytest.mark.parametrize("keep_changes", [True, False], ids=["kept", "discarded"])

@@ -25,6 +25,7 @@ from crm_migrate import (
     fingerprint,
     preflight,
     publish,
+    successor,
     table_locks,
 )
 from crm_migrate.access import AccessState
@@ -107,14 +108,15 @@ class BringingBack:
         fault_points.reached("rollback.exported")
         states = self._pause_triggers()
         deals_sequence = self._highest_deal()
-        if self.keep_changes:
-            self.revived = consequences.delete_softly_deleted(connection, self._name)
-        fault_points.reached("rollback.soft-deletes-done")
-        self._expect()
-        fault_points.reached("rollback.expectation-written")
-        if self.keep_changes:
-            self._carry_deals()
-        fault_points.reached("rollback.deals-carried")
+        with successor.writable(connection, self._name("opportunities"), sql.Identifier("crm_archive", "deals")):
+            if self.keep_changes:
+                self.revived = consequences.delete_softly_deleted(connection, self._name)
+            fault_points.reached("rollback.soft-deletes-done")
+            self._expect()
+            fault_points.reached("rollback.expectation-written")
+            if self.keep_changes:
+                self._carry_deals()
+            fault_points.reached("rollback.deals-carried")
         self._drop_new_objects()
         fault_points.reached("rollback.new-objects-dropped")
         self._bring_back_deals()

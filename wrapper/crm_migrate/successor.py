@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
@@ -194,6 +195,30 @@ def take_the_new_name(connection: Connection, name: str) -> None:
             sql.SQL("alter table public.deals rename column {} to {}").format(sql.Identifier(old), sql.Identifier(new))
         )
     connection.execute(sql.SQL("alter table public.deals rename to {}").format(sql.Identifier(name)))
+
+
+@contextmanager
+def writable(connection: Connection, successor: sql.Identifier, archived: sql.Identifier) -> Iterator[None]:
+    """Within the block both can be written, also where a publication has no replica identity that says which row.
+
+    The successor is to go away afterwards.
+    """
+    none = [table for table in (successor, archived) if _replica_identity(connection, table) == "n"]
+    for table in none:
+        connection.execute(sql.SQL("alter table {} replica identity default").format(table))
+    yield
+    if archived in none:
+        connection.execute(sql.SQL("alter table {} replica identity nothing").format(archived))
+
+
+def _replica_identity(connection: Connection, table: sql.Identifier) -> str:
+    return str(
+        database.scalar(
+            connection,
+            "select relreplident::text from pg_catalog.pg_class where oid = %s::regclass",
+            [table.as_string(connection)],
+        )
+    )
 
 
 def decision(settings: Settings, trigger: SavedObject) -> str | None:
