@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from crm_migrate.cli import render
 from crm_migrate.cli.terminal import stdout
 from crm_migrate.cli.visible import visible
 from crm_migrate.outcomes import Aspect, Comparison, Move
+from screen import ROWS, Screen
 
 COMPLETE = "_CRM_MIGRATE_COMPLETE"
 
@@ -44,6 +46,46 @@ def test_shell_completes_commands_and_options() -> None:
     assert "verify" in found
     # what is installed for a shell asks the program by the same variable
     assert COMPLETE in completed().stdout
+
+
+def test_installed_completion_works_in_a_real_shell(tmp_path: Path) -> None:
+    shell = shutil.which("bash")
+    assert shell is not None, "bash is not installed for the test of its completion"
+    environ = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(paths.PROJECT / "wrapper"),
+    }
+    subprocess.run(["crm-migrate", "--install-completion", "bash"], env=environ, check=True, capture_output=True)
+    asked = "COMP_WORDS=(crm-migrate dry-run --comp); COMP_CWORD=2; _crm_migrate_completion crm-migrate"
+    found = subprocess.run(
+        [shell, "--norc", "-c", f'. ~/.bashrc; complete -p crm-migrate; {asked}; echo "${{COMPREPLY[@]}}"'],
+        env=environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert found == ["complete -o default -F _crm_migrate_completion crm-migrate", "--compare"]
+
+
+def test_an_error_of_any_length_is_on_one_screen_of_a_terminal_and_whole_elsewhere() -> None:
+    command = [sys.executable, "-m", "crm_migrate", "config"]
+    named = {"CRM_MIGRATE_BATCH_SIZE": "many " * 2000 + "end", "PYTHONPATH": str(paths.PROJECT / "wrapper")}
+    environ = {**os.environ, **named}
+    screen = Screen(command, environ)
+    shown = screen.end()
+    assert screen.process.returncode == 2
+    assert shown.startswith("CRM-011  ")
+    assert "more lines: --json shows them" in shown
+    assert "  state Nothing was changed." in shown
+    assert "  next  " in shown
+    assert screen.lines() < ROWS
+    piped = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert "".join(piped.stderr.split()).count("many") >= 2000
+    assert "more lines" not in piped.stderr
+    document = subprocess.run([*command, "--json"], env=environ, capture_output=True, text=True).stdout
+    assert document.count("many ") >= 2000
 
 
 def test_escapes_and_marks_of_direction_are_written_out() -> None:

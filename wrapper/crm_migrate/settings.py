@@ -248,7 +248,9 @@ def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
     except (ValueError, TypeError, KeyError) as error:
         shown = "***" if "password" in name or name == "dsn" else repr(value)
         raise ConfigurationError(
-            f"The setting {name} from {origin} has a value that cannot be used: {shown}.", why=str(error)
+            f"The setting {name} from {origin} has a value that cannot be used: {shown}.",
+            why=str(error),
+            next="Correct it there, then the same command again.",
         ) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -111,21 +110,13 @@ def status(
     with invocation("status", dsn=dsn, config=config, json=json, debug=debug) as call:
         from crm_migrate import status as status_module
         from crm_migrate.cli import render
+        from crm_migrate.cli.watching import follow
 
         with call.connection() as connection:
-            found = status_module.read(connection)
             if watch and not json:
-                from rich.live import Live
-
-                from crm_migrate.cli.terminal import stdout
-
-                with Live(render.status_view(found), console=stdout(), auto_refresh=False) as live:
-                    while found.alive:
-                        time.sleep(1)
-                        found = status_module.read(connection)
-                        live.update(render.status_view(found), refresh=True)
+                follow(connection)
                 return
-            call.finish(found, render.status)
+            call.finish(status_module.read(connection), render.status)
 
 
 @app.command()

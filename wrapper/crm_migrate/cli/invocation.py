@@ -27,6 +27,10 @@ _SEEN_BY_ALL = (
 )
 
 
+# of each part of an error on a terminal, so that all of them are on one screen of 24 lines
+_LINES = {"what": 8, "why": 7, "state": 3, "next": 4}
+
+
 class Result(Protocol):
     """What a command renders."""
 
@@ -221,7 +225,16 @@ def _show(error: MigrationError, call: Invocation, command: str, *, json: bool) 
     from crm_migrate.cli.visible import visible
 
     console = stderr()
-    console.print(Text(visible(f"{error.code}  {error.what}", lines=True), style="bold red"))
+
+    def tell(shown: Text, most: int) -> None:
+        lines = shown.wrap(console, console.width)
+        if not console.is_terminal or len(lines) <= most:
+            console.print(shown)
+            return
+        console.print(*lines[: most - 1], sep="\n")
+        console.print(Text(f"        {len(lines) - most + 1:,} more lines: --json shows them", style="dim"))
+
+    tell(Text(visible(f"{error.code}  {error.what}", lines=True), style="bold red"), _LINES["what"])
     for label, text in (("why", error.why), ("state", error.state), ("next", error.next)):
         if text:
-            console.print(Text(f"  {label:<6}", style="dim") + Text(visible(text, lines=True)))
+            tell(Text(f"  {label:<6}", style="dim") + Text(visible(text, lines=True)), _LINES[label])
