@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 import re
@@ -35,6 +36,7 @@ def inline(text: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
 
 
+@functools.cache
 def program() -> Any:
     """The commands as click has them; typer may bring a click of its own."""
     for module in pkgutil.iter_modules(cli.__path__):
