@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from crm_migrate import database as db
 from crm_migrate.settings import Settings
 from dbt_builds import batches, begin, opportunities, value
 
@@ -202,7 +203,14 @@ def test_text_of_another_kind_keeps_its_type(crm: Connection, make_settings: Mak
     kinds = {"name": "character varying(300)", "stage": "extensions.citext", "category": "character varying"}
     for name, kind in kinds.items():
         crm.execute(f"alter table public.deals alter column {name} type {kind}")
+    crm.execute('alter table public.deals alter column description type text collate "C"')
     _build(crm, make_settings)
+
+    collation = (
+        "select attcollation::regcollation::text from pg_attribute where attrelid = %s::regclass and attname = %s"
+    )
+    assert db.scalar(crm, collation, ["crm_build.opportunities", "description"]) == '"C"'
+    assert db.scalar(crm, collation, ["crm_build.opportunities", "category"]) == '"default"'
 
     for name, kind in kinds.items():
         definition = _definition(crm, "crm_build.opportunities", "legacy_stage" if name == "stage" else name)

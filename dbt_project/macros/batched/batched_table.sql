@@ -1,4 +1,4 @@
-{#- The columns of the contract as they are made in this database: types looked up, generated and identity columns marked. -#}
+{#- The columns of the contract as they are made in this database: types and collations looked up, generated and identity columns marked. -#}
 {% macro batched_columns() %}
     {%- set columns = [] -%}
     {%- set generated = config.get('generated', {}) -%}
@@ -8,7 +8,10 @@
         {%- if column.name in types_from -%}
             {%- set relation, legacy_name = types_from[column.name] -%}
             {%- set data_type = batched_query(
-                "(select format_type(atttypid, atttypmod) from pg_catalog.pg_attribute where attrelid = to_regclass("
+                "(select format_type(atttypid, atttypmod) || case when attcollation <> typcollation"
+                ~ " then format(' collate %I.%I', collnamespace::regnamespace::name, collname) else '' end"
+                ~ " from pg_catalog.pg_attribute inner join pg_catalog.pg_type on pg_type.oid = atttypid"
+                ~ " left join pg_catalog.pg_collation on pg_collation.oid = attcollation where attrelid = to_regclass("
                 ~ sql_literal(batched_name(batched_relation(relation))) ~ ") and attname = " ~ sql_literal(legacy_name) ~ ")"
             ) -%}
             {%- if not data_type -%}
