@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -134,6 +135,9 @@ def test_password_is_in_no_statement_and_no_application_name(travelled: Journey)
     for application in ("crm-migrate ", "crm-migrate dbt ", "crm-migrate gates ", "crm-migrate restore "):
         assert f"\n{application}" in said, application
     assert MARKER not in said
+    # a statement of anybody is in what was read, so that one with the password would be
+    travelled.admin.execute("select 'would be found'")
+    assert "select 'would be found'" in travelled.server.log_file.read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.mark.parametrize("place", ["file", "compressed file", "record", "process"])
@@ -170,15 +174,29 @@ def test_a_password_that_leaks_would_be_found(travelled: Journey, place: str, tm
 # -- modes -------------------------------------------------------------------------------------------------------
 
 
+def _open_to_others(folder: Path) -> tuple[list[Path], int]:
+    """What others than its owner may touch, and how many files and folders there are."""
+    found = [folder, *folder.rglob("*")]
+    return [path for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077], len(found)
+
+
 def test_what_is_written_is_for_its_owner_only(travelled: Journey) -> None:
-    looked_at = 0
-    for path in [travelled.settings.work_dir, *travelled.settings.work_dir.rglob("*")]:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        assert mode & 0o077 == 0, (path, oct(mode))
-        looked_at += 1
+    opened, looked_at = _open_to_others(travelled.settings.work_dir)
+    assert opened == []
     assert looked_at > 20
     kinds = {path.suffix for path in travelled.settings.work_dir.rglob("*")}
     assert {".log", ".html", ".json", ".jsonl", ".gz"} <= kinds, "a kind of file was not there to be looked at"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o610])
+def test_a_file_that_others_may_read_would_be_found(mode: int, tmp_path: Path) -> None:
+    leak = tmp_path / "below" / "run.log"
+    leak.parent.mkdir(mode=0o700)
+    leak.touch(0o600)
+    tmp_path.chmod(0o700)
+    assert _open_to_others(tmp_path) == ([], 3)
+    leak.chmod(mode)
+    assert _open_to_others(tmp_path) == ([leak], 3)
 
 
 # -- hostile texts -----------------------------------------------------------------------------------------------
