@@ -20,6 +20,11 @@ def sample(console: Console, report: SampleReport) -> None:
         console, report.dry_run, next_command="change a mapping and sample again; crm-migrate dry-run tries the whole"
     )
     console.print(stages_table(report.dry_run.stages))
+    *others, last = report.left_out
+    console.print(
+        f"Left out: {', '.join(others)} and {last} that this installation made itself."
+        " crm-migrate dry-run says whether they can be carried"
+    )
     console.print(f"{'Migrated' if report.migrated else 'Tried'}, {duration(report.seconds)} in all")
     if report.kept:
         console.print(Text(f"The server is kept in {report.kept}"), soft_wrap=True)

@@ -29,6 +29,9 @@ def sample(
 ) -> None:
     """Migrate a part of the CRM in a private PostgreSQL, to try mappings in seconds. The CRM is only read.
 
+    Your own columns come along; your own tables, views, policies, triggers, functions and constraints do not:
+    dry-run tries those.
+
     Example: crm-migrate sample --percent 5 --seeds my-seeds
     """
     with invocation("sample", dsn=dsn, config=config, json=json, debug=debug, seeds_dir=seeds) as call:

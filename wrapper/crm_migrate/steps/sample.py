@@ -37,6 +37,8 @@ class SampleReport:
     migrated: bool
     seconds: float
     kept: Path | None
+    left_out: tuple[str, ...] = sample.LEFT_OUT
+    """What of the installation's own was not tried."""
 
     @property
     def run_id(self) -> str:
