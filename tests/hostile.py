@@ -155,6 +155,8 @@ class Journey:
             "CRM_MIGRATE_FALLBACK_STAGE": "nurturing",
             "CRM_MIGRATE_REHEARSAL_MAX_SECONDS": "60",
             "FORCE_COLOR": "1",
+            # more files to look into
+            "DBT_WRITE_JSON": "true",
             "COLUMNS": "200",
         }
         program = ["-c", f"{prelude}\nfrom crm_migrate.cli import main; main()"] if prelude else ["-m", "crm_migrate"]

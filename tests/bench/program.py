@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from unittest import mock
 
 from crm_migrate import control, database, transform
 from crm_migrate.database import Connection
@@ -45,7 +47,8 @@ def run(connection: Connection, settings: Settings, run_id: str) -> Measured:
     seconds: dict[str, float] = {}
     whole = start = 0.0
     for selector in SELECTORS:
-        built = transform.build(settings, run_id, selector)
+        with mock.patch.dict(os.environ, DBT_WRITE_JSON="true"):
+            built = transform.build(settings, run_id, selector)
         results = _artefact(settings, "run_results")["results"]
         for result in results:
             kind, _, name = result["unique_id"].split(".")[:3]

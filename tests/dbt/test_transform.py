@@ -127,6 +127,7 @@ def test_password_is_in_no_file_and_not_left_in_the_environment(
     postgres: EmbeddedServer, legacy_2026: Connection, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("DBT_WRITE_JSON", "true")
     settings = make_settings(legacy_2026)
     settings = replace(settings, dsn=psycopg.conninfo.make_conninfo(settings.dsn, password="geheim-4711"))
     begin(legacy_2026, settings)

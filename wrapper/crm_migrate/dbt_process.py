@@ -275,6 +275,8 @@ def _own_environment(schema: str, seeds: Path = paths.SEEDS) -> dict[str, str]:
         "CRM_MIGRATE_SEEDS_DIR": str(seeds),
         "CRM_MIGRATE_DBT_THREADS": os.environ.get("CRM_MIGRATE_DBT_THREADS", str(THREADS)),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        # its account of each command takes a second to write, and the ledger has what counts
+        "DBT_WRITE_JSON": os.environ.get("DBT_WRITE_JSON", "false"),
     }
 
 

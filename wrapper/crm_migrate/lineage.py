@@ -29,7 +29,7 @@ def write(settings: Settings, target: Path | None = None, *, schema: str = dbt_p
     """
     target = target or place(settings)
     with dbt_process.opened(settings, schema) as dbt:
-        dbt.invoke("docs", "generate", "--static")
+        dbt.invoke("docs", "generate", "--static", "--write-json")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(dbt.target / "static_index.html", target)
     return target
