@@ -67,7 +67,7 @@ def test_changed_mapping_moves_just_the_rows_of_its_line(tried_2026: Connection,
     assert f"Against dry run {found.earlier_run_id}" in written
     assert f"{found.rows} records have another outcome than then." in written
     assert "<bdi>proposal</bdi> → <bdi>qualified</bdi>" in written
-    assert f"<td>{', '.join(keys[:5])}</td>" in written
+    assert f">{', '.join(keys[:5])}</td>" in written
 
     # an apply has nothing to compare with, and its backup nothing to carry
     outcomes.forget(tried_2026)

@@ -13,8 +13,10 @@ from playwright.sync_api import expect
 from psycopg.types.json import Jsonb
 
 from crm_migrate import charts, ledger, report_charts, report_html, reports
+from crm_migrate import database as db
 from crm_migrate.outcomes import Aspect, Comparison, Move
 from crm_migrate.settings import Settings
+from crm_migrate.steps import verify
 from web.conftest import MakeContext, come_in, serve
 
 Connection = psycopg.Connection[Any]
@@ -91,6 +93,23 @@ def test_a_comparison_is_served_with_whatever_it_compares(migrated_2026: Connect
             assert unsaid not in text
     assert "&lt;/td&gt;&lt;script&gt;" in text
     assert '<span class="soft">(empty)</span>' in text
+
+
+def test_a_verification_shows_each_difference_without_colour_and_to_its_end(
+    migrated_2026: Connection, tmp_path: Path
+) -> None:
+    settings = Settings(dsn=migrated_2026.info.dsn, sample_size=8)
+    long = "x" * 20_000
+    migrated_2026.execute("update public.companies set city = '<script>', name = %s || 'y'", [long])
+    with db.connect(settings) as connection:
+        found = verify.run(connection, settings)
+    shown = report_html.write_verification(found, tmp_path / "verification.html").read_text(encoding="utf-8")
+    (company,) = [record for record in found.samples.records if record.entity == "companies"]
+    assert company.different
+    assert shown.count("<strong>≠</strong>") >= 2
+    assert long + "y</bdi>" in shown
+    assert "<script>" not in shown
+    assert "None" not in shown
 
 
 def test_a_chart_escapes_what_it_names_and_says_it_in_words() -> None:
