@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,11 @@ class MappingFiles:
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
         self._files = {name: read(folder, name) for name in FILES}
-        self._companies = seeds.companies_of(connection, self._files)
+
+    @cached_property
+    def _companies(self) -> seeds.Companies:
+        # of thousands of lines they take longer to find than all else of a story, and many records have none
+        return seeds.companies_of(self._connection, self._files)
 
     def naming(self, file: str, column: str, wanted: str | None) -> Iterator[Line]:
         """Lines whose cell is this value, compared as the models compare them."""
@@ -82,16 +87,20 @@ class MappingFiles:
 
     def of_company(self, company: int | None, *roles: str) -> Iterator[Line]:
         """Lines that give a company one of these roles; any role where none is named."""
+        if company is None:
+            return
         for line in self._files[_ROLES].lines:
             named = self._companies.get((line, "company_id"))
-            if company is not None and named == company and (not roles or line["role"] in roles):
+            if named == company and (not roles or line["role"] in roles):
                 yield line
 
     def agreements(self, principal: int | None, distributor: int | None) -> Iterator[Line]:
         """Agreements of these two companies."""
+        if principal is None or distributor is None:
+            return
         for line in self._files[_AGREEMENTS].lines:
             sides = [self._companies.get((line, f"{side}_company_id")) for side in ("principal", "distributor")]
-            if None not in sides and sides == [principal, distributor]:
+            if sides == [principal, distributor]:
                 yield line
 
 
