@@ -106,18 +106,20 @@ def opened(settings: Settings, schema: str) -> Iterator[Dbt]:
             "fallback_stage": settings.fallback_stage,
             "default_commission_percent": settings.default_commission_percent,
         }
-        key = _fingerprint(settings.seeds_dir, json.dumps(variables))
+        key = _fingerprint(settings.seeds_dir, variables)
         dbt = Dbt(settings.work_dir / "dbt", variables, _manifests.get(key))
         if dbt.manifest is None:
             _manifests[key] = dbt.manifest = dbt.parse()
-        _settle(dbt.manifest, os.environ["PGDATABASE"], schema)
+        _settle(dbt.manifest, os.environ["PGDATABASE"], schema, settings.seeds_dir)
         yield dbt
 
 
-def _settle(manifest: Any, database_name: str, schema: str) -> None:
-    """Names of database and schema are part of a manifest: make them those of this build."""
+def _settle(manifest: Any, database_name: str, schema: str, seeds: Path) -> None:
+    """Database, schema and where the mappings lie are part of a manifest: make them those of this build."""
     for node in manifest.nodes.values():
         node.schema = schema
+        if str(node.resource_type) == "seed":
+            node.original_file_path = str(seeds.absolute() / node.path)
     _tag_comparing_tests(manifest)
     for node in [*manifest.nodes.values(), *manifest.sources.values()]:
         node.database = database_name
@@ -294,10 +296,14 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _fingerprint(seeds: Path, *names: str) -> str:
-    digest = hashlib.sha256("\0".join([str(seeds), *names]).encode())
+def _fingerprint(seeds: Path, variables: Mapping[str, Any]) -> str:
+    """Of what a manifest is made of: of the mappings, their names, since they are read when they are loaded."""
+    digest = hashlib.sha256(json.dumps(variables).encode())
     for folder in (paths.DBT_PROJECT, seeds):
         for path in sorted(folder.rglob("*")):
-            if path.suffix in {".sql", ".yml", ".md", ".csv"} and path.relative_to(folder).parts[0] != "target":
-                digest.update(f"{path}\0{path.stat().st_mtime_ns}\0".encode())
+            place = path.relative_to(folder)
+            if path.suffix not in {".sql", ".yml", ".md", ".csv"} or place.parts[0] == "target":
+                continue
+            changed = "" if path.suffix == ".csv" else path.stat().st_mtime_ns
+            digest.update(f"{folder if changed else ''}\0{place}\0{changed}\0".encode())
     return digest.hexdigest()
