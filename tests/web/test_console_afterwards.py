@@ -77,7 +77,9 @@ def test_console_without_the_old_names_and_then_without_the_archive(migrated: Co
         assert PURGED in shown["/review/samples?page=3"]
         assert 'class="sample"' not in shown["/review/samples?page=3"]
         for kind in IN_ARCHIVE_ONLY:
-            assert client.get(f"/review/{kind}/1").status_code == 404
+            gone = client.get(f"/review/{kind}/1")
+            assert gone.status_code == 410
+            assert PURGED in gone.text
         assert client.get("/deals/12").status_code == 308
         assert sign(client, token, entity="contacts", key="3").status_code == 303
     signed = migrated.execute("select entity, row_key from crm_migration.sign_offs order by 1").fetchall()

@@ -111,6 +111,8 @@ def routes(settings: Settings, entry: Entry) -> APIRouter:
         with console.reading() as (connection, review):
             if review is None:
                 return console.nothing(request, kind)
+            if not (review.has_archive or KINDS[kind].has_story):
+                return console.page(request, "purged.html", code=HTTPStatus.GONE, here=kind)
             found = review_records.read(connection, settings, review, KINDS[kind], key)
             signed = sign_offs.of(connection, review.run_id, [found.item]).get(found.item)
             return console.page(request, "record.html", here=kind, record=found, signed=signed)
