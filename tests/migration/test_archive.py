@@ -310,6 +310,11 @@ def test_purge_is_resumed_at_every_point(expired: Connection, mapped: MakeSettin
     assert step.status(expired).state == "purged"
     assert "purge.completed" in trace.read_text(encoding="utf-8")
     assert value(expired, "select count(*) from crm_migration.runs where kind = 'purge'") == 1
+    told, sealed = (
+        value(expired, "select rows from crm_migration.steps where name = 'archive' order by started_at desc limit 1"),
+        value(expired, "select sum(row_count) from crm_migration.archived_tables"),
+    )
+    assert told == sealed, "also what was dropped before it was interrupted"
     _people_work(expired)
 
 
