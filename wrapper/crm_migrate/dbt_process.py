@@ -268,6 +268,8 @@ def _libpq_environment(settings: Settings) -> dict[str, str]:
             "PGUSER": info.user,
             "PGPASSWORD": info.password,
             "PGDATABASE": info.dbname,
+            # each model that is still to come tries to connect, also when the network has gone
+            "PGCONNECT_TIMEOUT": str(settings.connect_timeout),
         }
 
 

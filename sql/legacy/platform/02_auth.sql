@@ -37,7 +37,7 @@ $$;
 
 -- The application's triggers call other services over HTTP. Here they leave a line instead, so a test can
 -- prove that a bulk update did not set them off.
-create unlogged table if not exists auth.callouts (
+create table if not exists auth.callouts (
     id bigint generated always as identity primary key,
     who text not null,
     at timestamptz not null default clock_timestamp()
