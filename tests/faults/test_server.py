@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from fault_table import whole
 from faults import sweep
-from faults.disturbed import at, ends_as_uninterrupted, go
+from faults.disturbed import at, ends_as_uninterrupted, go, once_somebody_waits_for
 from faults.sweep import Sweep
 from faults.wire import Moment, Network, after, network, saying
 
@@ -151,6 +152,38 @@ def crash(server: EmbeddedServer, *, down_for: float = 1.5) -> None:
 def recovered(server: EmbeddedServer) -> bool:
     """Whether the server's last start came after a crash, by its own words."""
     return "was not properly shut down" in server.log_file.read_text(encoding="utf-8", errors="replace")
+
+
+@pytest.mark.fault(number=4)
+def test_server_is_stopped_in_the_middle_of_the_index_build(swept: Sweep, tmp_path: Path) -> None:
+    stopped_in: list[str] = []
+    with (
+        swept.begun("apply", tmp_path, before="apply.prepare.started") as (connection, settings),
+        network(swept.server) as between,
+        closing(psycopg.connect(settings.dsn, autocommit=True)) as other,
+    ):
+        keep_commits(connection)
+
+        def hold_a_table() -> None:
+            other.execute("begin; lock table crm_build.contact_organizations in row exclusive mode")
+
+        def crash_in_the_build() -> None:
+            stopped_in.extend(
+                row[0]
+                for row in connection.execute(
+                    "select lower(query) from pg_catalog.pg_stat_activity"
+                    " where %s = any (pg_catalog.pg_blocking_pids(pid))",
+                    [other.info.backend_pid],
+                )
+            )
+            crash(swept.server)
+
+        with at("apply.prepare.started", hold_a_table), once_somebody_waits_for(other, crash_in_the_build):
+            told = go("apply", through(between, settings))
+        assert "create index" in stopped_in[0]
+        assert recovered(swept.server), "the fault did not happen"
+        assert any("going on (1 of" in line for line in told)
+        ends_as_uninterrupted(swept, "apply", settings)
 
 
 @pytest.mark.fault(number=4, name="long recovery (57P03)")
