@@ -29,7 +29,7 @@ demo: setup ## migrate a made-up CRM in a private PostgreSQL and show what chang
 test: setup browser ## all tests
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
-faults: setup ## break something on purpose, everywhere: about an hour
+faults: setup ## break something on purpose, everywhere: about two hours
 	@CRM_FAULTS=whole $(PYTEST) -n $(WORKERS) --dist worksteal -m fault $(ARGS)
 
 bench: setup ## the transformation against plain INSERT … SELECT, a million contacts
