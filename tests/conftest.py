@@ -7,6 +7,7 @@ clean up: attributes and role settings are put back after it. Databases are made
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
+
+
+def pytest_configure() -> None:
+    """Started in the background, this process may ignore Ctrl-C, and all that it starts would ignore it, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
