@@ -52,15 +52,15 @@ class Dropped:
     """Other views read these, so they left the API's schema instead."""
 
 
-def create_views(connection: Connection, settings: Settings, legacy: LegacySchema) -> View:
+def create_views(connection: Connection, settings: Settings, legacy: LegacySchema) -> tuple[View, View]:
     """Create the views, their triggers and the counters; in the cutover's transaction, after the archiving.
 
     Returns:
-        The view that stands for the deals.
+        The views that stand for the deals and for their notes.
     """
     database.run_sql_folder(connection, "compat", rename=settings.rename)
-    deals, notes = views(connection, settings, legacy)
-    for view in (deals, notes):
+    made = views(connection, settings, legacy)
+    for view in made:
         compat_objects.create(connection, view)
         connection.execute(
             "insert into crm_compat.promises (relation, successor, until)"
@@ -78,7 +78,7 @@ def create_views(connection: Connection, settings: Settings, legacy: LegacySchem
                 sql.Literal(f"Deprecated, kept for the old application until {until}: use {view.successor}."),
             )
         )
-    return deals
+    return made
 
 
 def promises(connection: Connection) -> list[Promise]:

@@ -1,4 +1,4 @@
-"""What stands for `deals` in views of the installation that read with their owner's rights.
+"""What stands for `deals` and their notes in views of the installation that read with their owner's rights.
 
 A view with `security_invoker` asks with the rights of whoever asks, also where another view without it reads it
 (PostgreSQL, CREATE VIEW). A view of the installation that shows its readers more than they may see themselves, such as
@@ -8,7 +8,7 @@ instead, which belongs to the owner of that view, and which nobody else can reac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,16 +23,16 @@ _SCHEMA = "crm_compat"
 
 
 class StandIns:
-    """The stand-ins of one compatibility view, one for each owner, made when the first view needs it."""
+    """The stand-ins of the compatibility views, of each one for each owner, made when the first view needs them."""
 
-    def __init__(self, connection: Connection, view: View) -> None:
+    def __init__(self, connection: Connection, views: Sequence[View]) -> None:
         self.connection = connection
-        self.view = view
-        self._made: dict[str, View] = {}
+        self.views = views
+        self._made: dict[str, list[View]] = {}
 
     @contextmanager
     def under(self, item: SavedObject) -> Iterator[None]:
-        """While a saved view is made again: the legacy name means what that view has to read.
+        """While a saved view is made again: the legacy names mean what that view has to read.
 
         To be entered in a savepoint: after an error nothing is put back here.
         """
@@ -40,20 +40,20 @@ class StandIns:
         if owner is None:
             yield
             return
-        known = self._made.get(owner)
-        stand_in = known or self._create(owner)
-        aside = f"{self.view.name}_0"
-        self._rename(aside, away=True)
-        self._rename(stand_in.called, away=False)
+        stand_ins = self._made.get(owner) or [self._create(view, owner) for view in self.views]
+        for stand_in in stand_ins:
+            self._take_away(stand_in.name, f"{stand_in.name}_0")
+            self._give(stand_in.name, stand_in.called)
         yield
-        self._rename(stand_in.called, away=True)
-        self._rename(aside, away=False)
+        for stand_in in stand_ins:
+            self._take_away(stand_in.name, stand_in.called)
+            self._give(stand_in.name, f"{stand_in.name}_0")
         # of a savepoint that was rolled back nothing stays
-        self._made[owner] = stand_in
+        self._made[owner] = stand_ins
 
-    def _create(self, owner: str) -> View:
+    def _create(self, original: View, owner: str) -> View:
         connection = self.connection
-        view = replace(self.view, place=_SCHEMA, called=f"{self.view.name}_{len(self._made) + 1}", owner=owner)
+        view = replace(original, place=_SCHEMA, called=f"{original.name}_{len(self._made) + 1}", owner=owner)
         compat_objects.create(connection, view)
         connection.execute(
             sql.SQL("comment on view {} is {}").format(
@@ -74,15 +74,16 @@ class StandIns:
             connection.execute(sql.SQL("revoke create on schema crm_compat from {}").format(role))
         return view
 
-    def _rename(self, other: str, *, away: bool) -> None:
-        """Give a view the legacy name, or take it from the one that has it; all other names are in a schema of ours."""
-        name, other_name = sql.Identifier(self.view.name), sql.Identifier(other)
-        public, own = sql.Identifier("public", self.view.name), sql.Identifier(_SCHEMA, self.view.name)
-        move_out = sql.SQL("alter view {} set schema crm_compat").format(public)
-        move_in = sql.SQL("alter view {} set schema public").format(own)
-        if away:
-            self.connection.execute(move_out)
-            self.connection.execute(sql.SQL("alter view {} rename to {}").format(own, other_name))
-        else:
-            self.connection.execute(sql.SQL("alter view {} rename to {}").format(sql.Identifier(_SCHEMA, other), name))
-            self.connection.execute(move_in)
+    def _take_away(self, name: str, other: str) -> None:
+        """Take the legacy name from the view that has it; all other names are in a schema of ours."""
+        self.connection.execute(sql.SQL("alter view {} set schema crm_compat").format(sql.Identifier("public", name)))
+        self.connection.execute(
+            sql.SQL("alter view {} rename to {}").format(sql.Identifier(_SCHEMA, name), sql.Identifier(other))
+        )
+
+    def _give(self, name: str, other: str) -> None:
+        """Give the legacy name to a view."""
+        self.connection.execute(
+            sql.SQL("alter view {} rename to {}").format(sql.Identifier(_SCHEMA, other), sql.Identifier(name))
+        )
+        self.connection.execute(sql.SQL("alter view {} set schema public").format(sql.Identifier(_SCHEMA, name)))

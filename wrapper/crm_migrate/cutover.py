@@ -276,7 +276,7 @@ class _Transaction:
             with self._essential(f"the SQL of {stage}"):
                 database.run_sql_folder(connection, f"cutover/{stage}", rename=settings.rename)
         with self._essential("the compatibility views"):
-            deals = compat.create_views(connection, settings, self.legacy)
+            old_names = compat.create_views(connection, settings, self.legacy)
             publish.grant_old_names(connection, self.locked)
             publish.let_readers_of_notes_ask(connection, settings, self.locked)
         fault_points.reached("cutover.old-names")
@@ -287,7 +287,7 @@ class _Transaction:
             self.locked,
             self._attempt,
             instead=publish.wrapped_summaries(standing, settings),
-            under=StandIns(connection, deals).under,
+            under=StandIns(connection, old_names).under,
         )
         fault_points.reached("cutover.dependants-rebuilt")
         with self._essential("the journal"):
