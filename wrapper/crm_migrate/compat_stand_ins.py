@@ -64,7 +64,7 @@ class StandIns:
         functions = [view.function(operation) for operation in compat_objects.OPERATIONS]
         connection.execute("select crm_migration.revoke_all(%s::regclass)", [view.identifier.as_string(None)])
         for function in functions:
-            connection.execute(sql.SQL("revoke all on function {}() from public").format(function))
+            connection.execute("select crm_migration.revoke_calls(%s::regprocedure)", [f"{function.as_string(None)}()"])
         if owner != database.scalar(connection, "select current_user"):
             role = sql.Identifier(owner)
             connection.execute(sql.SQL("grant usage, create on schema crm_compat to {}").format(role))
