@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database, fault_points, oracles
+from crm_migrate import database, fault_points, oracles, parallel
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.oracles import OracleResult, Pair
 from crm_migrate.settings import Settings
+
+# what is joined stays in the memory of the session as far as it can
+_SESSION = {"work_mem": "64MB", "default_transaction_read_only": "on"}
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,22 @@ def run(
     """
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        found = [oracle(connection, settings, run_id, legacy) for oracle in oracles.ORACLES]
+        # it idles while the oracles ask
+        connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
+        questions = [partial(_ask, oracle, settings, run_id, legacy) for oracle in oracles.ORACLES]
+        snapshot = database.scalar(connection, "select pg_export_snapshot()")
+        found = parallel.run(settings, questions, snapshot=snapshot, session=_SESSION, application="crm-migrate verify")
         fault_points.reached("verify.oracles-asked")
         samples = _sample(connection, settings, run_id, legacy, sample, seed)
     found += oracles.not_applicable()
     ok = all(result.ok is not False for result in found) and samples.different == 0
     return Verification(run_id, ok, tuple(sorted(found, key=lambda result: result.id)), samples)
+
+
+def _ask(
+    oracle: oracles.Oracle, settings: Settings, run_id: str, legacy: LegacySchema, connection: Connection
+) -> OracleResult:
+    return oracle(connection, settings, run_id, legacy)
 
 
 def _sample(
