@@ -12,10 +12,10 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test faults bench pictures check format check-format check-lint check-types check-sql check-dbt lock clean
+.PHONY: help setup browser demo test faults bench bench-golden pictures check format check-format check-lint check-types check-sql check-dbt lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 setup: ## install exactly requirements.lock and this project into .venv
 	@sh .ci/setup
@@ -32,8 +32,11 @@ test: setup browser ## all tests
 faults: setup ## break something on purpose, everywhere: about two hours
 	@CRM_FAULTS=whole $(PYTEST) -n $(WORKERS) --dist worksteal -m fault $(ARGS)
 
-bench: setup ## the transformation against plain INSERT … SELECT, a million contacts
+bench: setup ## the whole migration and other ways, measured: a million contacts
 	@PYTHONPATH=wrapper:tests $(BIN)/python -m bench $(ARGS)
+
+bench-golden: setup ## agree to the plans and the number of statements as they are now
+	@UPDATE_GOLDEN=1 $(PYTEST) tests/migration/test_plans_and_round_trips.py
 
 pictures: setup browser ## take the pictures of docs/ anew, of the real pages
 	@PYTHONPATH=wrapper:tests $(BIN)/python -m pictures $(ARGS)

@@ -1,1 +1,1 @@
-"""The transformation against its bare limit, on one server in one run: `make bench`."""
+"""The benchmark, `make bench`: the whole migration, the transformation in other ways, what the safety costs."""

@@ -1,4 +1,4 @@
-"""Whether both ways end in the same rows."""
+"""Whether two ways end in the same rows."""
 
 from __future__ import annotations
 
@@ -10,25 +10,43 @@ from psycopg import sql
 from crm_migrate import database
 from crm_migrate.database import Connection
 
-# not every type knows an equality
+# not every type knows an equality, and another way may have its columns in another order
 _DIFFERENT = """
     select count(*)
     from (
-        (select {name}::text from measured.{name} except all select {name}::text from crm_build.{name})
+        (select {columns} from measured.{name} except all select {columns} from crm_build.{name})
         union all
-        (select {name}::text from crm_build.{name} except all select {name}::text from measured.{name})
+        (select {columns} from crm_build.{name} except all select {columns} from measured.{name})
     ) as different
+"""
+_COLUMNS = """
+    select attname::text as name
+    from pg_catalog.pg_attribute
+    where attrelid = format('measured.%%I', %s::text)::regclass and attnum > 0 and not attisdropped
+    order by attnum
 """
 
 
-def differing(connection: Connection, models: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Rows that only one of the schemas `measured` and `crm_build` has, by table; only tables that differ."""
+def differing(
+    connection: Connection, models: Sequence[Mapping[str, Any]], *, only: Sequence[str] = ()
+) -> dict[str, int]:
+    """Rows that only one of the schemas `measured` and `crm_build` has, by table; only tables that differ.
+
+    Args:
+        models: what was built; views are left out.
+        only: names of the tables that the other way makes; empty are all.
+    """
     found = {}
     for model in models:
-        if model["config"]["materialized"] == "view":
+        name = str(model["name"])
+        if model["config"]["materialized"] == "view" or (only and name not in only):
             continue
-        query = sql.SQL(_DIFFERENT).format(name=sql.Identifier(model["name"]))
+        columns = sql.SQL(", ").join(
+            sql.SQL("{}::text").format(sql.Identifier(row["name"]))
+            for row in database.rows(connection, _COLUMNS, [name])
+        )
+        query = sql.SQL(_DIFFERENT).format(name=sql.Identifier(name), columns=columns)
         rows = int(database.scalar(connection, query))
         if rows:
-            found[str(model["name"])] = rows
+            found[name] = rows
     return found

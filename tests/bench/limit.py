@@ -15,7 +15,8 @@ from typing import Any
 
 from psycopg import sql
 
-from bench.program import AFTERWARDS, FOLDERS, MAPPINGS, Measured
+from bench import aside, program
+from bench.program import AFTERWARDS, MAPPINGS, Measured
 from crm_migrate import database, transform
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
@@ -33,7 +34,7 @@ _COLUMNS = """
 
 def run(connection: Connection, settings: Settings, models: Sequence[Model]) -> Measured:
     """Build everything plainly. The program's own result is in the schema `measured` afterwards."""
-    _put_aside(connection)
+    aside.put_aside(connection)
     began = time.perf_counter()
     seconds = {MAPPINGS: _timed(lambda: _copy_mappings(connection))}
     connections: SimpleQueue[Connection] = SimpleQueue()
@@ -43,26 +44,12 @@ def run(connection: Connection, settings: Settings, models: Sequence[Model]) -> 
             one.execute("set search_path = crm_build, public, extensions")
             connections.put(one)
         seconds |= _in_order(models, lambda model: _on_a_free_one(connections, model))
-        seconds[AFTERWARDS] = _timed(lambda: _afterwards(connection, models))
+        seconds[AFTERWARDS] = _timed(lambda: _afterwards(connection, settings, models))
         whole = time.perf_counter() - began
     finally:
         for one in opened:
             one.close()
     return Measured(seconds, whole)
-
-
-def _put_aside(connection: Connection) -> None:
-    """What the program built becomes `measured`; `crm_build` has nothing but the enum types, which both then use."""
-    connection.execute("drop schema if exists measured cascade")
-    connection.execute("alter schema crm_build rename to measured")
-    connection.execute("create schema crm_build")
-    enums = database.rows(
-        connection,
-        "select typname::text as name from pg_catalog.pg_type"
-        " where typnamespace = 'measured'::regnamespace and typtype = 'e'",
-    )
-    for enum in enums:
-        connection.execute(sql.SQL("alter type measured.{} set schema crm_build").format(sql.Identifier(enum["name"])))
 
 
 def _copy_mappings(connection: Connection) -> None:
@@ -143,7 +130,7 @@ def _build(connection: Connection, model: Model) -> None:
         )
 
 
-def _afterwards(connection: Connection, models: Sequence[Model]) -> None:
+def _afterwards(connection: Connection, settings: Settings, models: Sequence[Model]) -> None:
     """Primary keys, and all that the program too builds after the load."""
     for model in models:
         if model["config"]["materialized"] == "batched":
@@ -152,8 +139,7 @@ def _afterwards(connection: Connection, models: Sequence[Model]) -> None:
                     sql.Identifier(model["name"]), sql.Identifier(model["config"]["unique_key"])
                 )
             )
-    for folder in FOLDERS:
-        database.run_sql_folder(connection, folder)
+    program.timed_afterwards(connection, settings)
 
 
 def _timed(do: Callable[[], None]) -> float:

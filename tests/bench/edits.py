@@ -1,0 +1,70 @@
+"""What people do between dry run and migration: less than one row in a hundred, in every table that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import LiteralString
+
+from psycopg import sql
+
+from crm_migrate import database
+from crm_migrate.database import Connection
+
+# what is changed in each table, children first: a deleted contact takes its notes and tasks with it
+_CHANGES: Mapping[str, LiteralString] = {
+    "tasks": "done_date = timestamptz '2026-11-21 10:00+00'",
+    "deal_notes": "text = text || ' (as agreed on the telephone)'",
+    "contact_notes": "text = text || ' (as agreed on the telephone)'",
+    "deals": "amount = coalesce(amount, 0) + 50, stage = 'won', updated_at = timestamptz '2026-11-21 10:00+00'",
+    "contacts": "title = 'Head of Purchasing', last_seen = timestamptz '2026-11-21 10:00+00'",
+    "companies": "phone_number = '+41 31 000 00 00'",
+}
+_UPDATE: LiteralString = "update public.{table} set {change} where id % 400 = 11"
+_INSERT: LiteralString = """
+    insert into public.{table}
+    select fresh.*
+    from (
+        select row_number() over (order by id) + (select max(id) from public.{table}) as new_id, old.*
+        from public.{table} as old
+        where id % 1000 = 12
+    ) as copied
+    cross join lateral jsonb_populate_record(
+        null::public.{table}, to_jsonb(copied) || jsonb_build_object('id', copied.new_id)
+    ) as fresh
+"""
+# a company takes its contacts and deals with it: only those that have none
+_DELETE: Mapping[str, LiteralString] = {
+    "companies": """
+        delete from public.companies
+        where id % 100 = 13
+            and not exists (select from public.contacts where contacts.company_id = companies.id)
+            and not exists (select from public.deals where deals.company_id = companies.id)
+    """,
+}
+_DELETE_ANY: LiteralString = "delete from public.{table} where id % 1000 = 13"
+
+
+def make(connection: Connection) -> dict[str, int]:
+    """Change, add and delete rows: the same of the same rows each time.
+
+    Returns:
+        `rows` of these tables before, and how many were `updated`, `inserted` and `deleted`.
+    """
+    done = {"rows": _rows(connection), "updated": 0, "inserted": 0}
+    with connection.transaction():
+        for table, change in _CHANGES.items():
+            name = sql.Identifier(table)
+            update = sql.SQL(_UPDATE).format(table=name, change=sql.SQL(change))
+            done["updated"] += connection.execute(update).rowcount
+            done["inserted"] += connection.execute(sql.SQL(_INSERT).format(table=name)).rowcount
+        for table in _CHANGES:
+            delete = sql.SQL(_DELETE.get(table, _DELETE_ANY)).format(table=sql.Identifier(table))
+            connection.execute(delete)
+    return done | {"deleted": done["rows"] + done["inserted"] - _rows(connection)}
+
+
+def _rows(connection: Connection) -> int:
+    count = "select count(*) from {}"
+    return sum(
+        int(database.scalar(connection, sql.SQL(count).format(sql.Identifier("public", table)))) for table in _CHANGES
+    )

@@ -1,0 +1,82 @@
+"""The whole migration as an operator runs it: dry run, apply, verify, rollback, cold and warm."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from psycopg import sql
+
+from bench import commands, edits
+from bench.figures import Figures
+from crm_migrate import database
+from crm_migrate.database import Connection
+from crm_migrate.settings import Settings
+
+COLD, WARM = "cold", "warm"
+# the estimate of each kind, in the JSON document of the dry run
+_ESTIMATES = {COLD: "downtime_seconds", WARM: "warm_downtime_seconds"}
+
+
+def kinds(settings: Settings) -> tuple[str, ...]:
+    """What can be measured: a program that has no warm apply has no flag to ask for a cold one."""
+    return (COLD, WARM) if commands.knows(settings, "apply", "--cold") else (COLD,)
+
+
+def run(connection: Connection, settings: Settings, kind: str) -> Figures:
+    """Migrate and go back; the database is a legacy CRM again afterwards, with archive and backup taken away.
+
+    Args:
+        connection: to the legacy CRM.
+        settings: its folders are used up to `work_dir`; others are made beside it.
+        kind: `cold` builds everything under the lock; `warm` follows edits made since the dry run.
+    """
+    name = connection.info.dbname
+    with tempfile.TemporaryDirectory(prefix="crm-bench-", dir=settings.work_dir) as folder:
+        own = replace(settings, work_dir=Path(folder), backup_dir=Path(folder) / "backups")
+        figures: Figures = {"database_bytes": {"before": _size(connection)}}
+        figures["dry-run"] = commands.run(connection, own, "dry-run", kind="dry-run")
+        if kind == WARM:
+            figures["edits"] = edits.make(connection)
+        cold = ("--cold",) if kind == COLD and WARM in kinds(own) else ()
+        figures["apply"] = commands.run(connection, own, "apply", "--confirm-database", name, *cold, kind="apply")
+        figures["database_bytes"] |= {"after": _size(connection), "archive": _archive_size(connection)}
+        figures["backup_bytes"] = sum(path.stat().st_size for path in own.backup_dir.rglob("*") if path.is_file())
+        figures["verify"] = commands.run(connection, own, "verify")
+        figures["rollback"] = commands.run(
+            connection, own, "rollback", "--discard-changes", "--confirm-database", name, kind="rollback"
+        )
+    estimate = figures["dry-run"]["document"]["estimate"]
+    figures["downtime_seconds"] = float(figures["apply"]["document"]["downtime_seconds"])
+    figures["estimated_seconds"] = float(estimate.get(_ESTIMATES[kind]) or 0.0)
+    for command in ("dry-run", "apply", "verify", "rollback"):
+        # of no use once read, and as long as everything else together
+        del figures[command]["document"]
+    return figures
+
+
+def _size(connection: Connection) -> int:
+    return int(database.scalar(connection, "select pg_database_size(current_database())"))
+
+
+def _archive_size(connection: Connection) -> int:
+    return int(
+        database.scalar(
+            connection,
+            "select coalesce(sum(pg_total_relation_size(pg_class.oid)), 0) from pg_catalog.pg_class"
+            " inner join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace"
+            " where nspname = 'crm_archive' and relkind = 'r'",
+        )
+    )
+
+
+def copied(maintenance: Connection, template: str, name: str) -> None:
+    """A database like the template, whose pages are written before anybody is timed."""
+    database.drop_database(maintenance, name)
+    maintenance.execute(
+        sql.SQL("create database {} template {} strategy file_copy").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
+    )
+    maintenance.execute("checkpoint")
