@@ -31,8 +31,9 @@ set row_security = off
 as $$
 begin
     execute format(
-        'select count(*), coalesce(sum(hashtextextended(%1$s::text, 1)::numeric), 0) || '':'' ||'
-        ' coalesce(sum(hashtextextended(%1$s::text, 2)::numeric), 0) from only %2$s as content where %3$s',
+        'select count(*), coalesce(sum(hashtextextended(whole, 1)), 0) || '':'' ||'
+        ' coalesce(sum(hashtextextended(whole, 2)), 0)'
+        ' from (select %1$s::text as whole from only %2$s as content where %3$s offset 0) as texts',
         coalesce('row(' || (select string_agg(format('content.%I', name), ', ') from unnest(columns) as name) || ')', '(content.*)'),
         target,
         case when except_keys = '{}' then 'true' else 'content.id::text <> all($1)' end

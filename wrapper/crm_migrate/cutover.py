@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,6 +22,7 @@ from crm_migrate import (
     fault_points,
     fingerprint,
     lock,
+    parallel,
     preflight,
     publish,
     successor,
@@ -112,7 +114,7 @@ def execute(
             return CutoverResult(0.0, blockers, preflight.warnings(connection))
         raise CutoverRefused(blockers)
     if not rehearse:
-        fingerprint.remember(connection, run_id, "before", locked)
+        fingerprint.remember(connection, run_id, "before", locked, settings)
         fault_points.reached("cutover.fingerprint-taken")
         started = time.monotonic()
     named = preflight.warnings(connection)
@@ -147,16 +149,26 @@ def validate(connection: Connection, settings: Settings) -> int:
                         to_json(pg_class.relname || '.' || pg_constraint.conname)
                     )::jsonpath
             )
-        order by 1, 2
+        order by pg_relation_size(pg_constraint.conrelid) desc, 1, 2
         """
     ).fetchall()
+    # a table at a time: two keys of the same table would wait for each other
+    tables = dict.fromkeys(table for table, _ in unchecked)
+    pieces = [
+        partial(_validate_table, settings, table, [name for other, name in unchecked if other == table])
+        for table in tables
+    ]
+    parallel.run(settings, pieces, application="crm-migrate validate")
+    return len(unchecked)
+
+
+def _validate_table(settings: Settings, table: str, names: list[str], connection: Connection) -> None:
     with database.timeouts(connection, lock=settings.lock_timeout):
-        for table, name in unchecked:
+        for name in names:
             connection.execute(
                 sql.SQL("alter table {} validate constraint {}").format(sql.SQL(statement(table)), sql.Identifier(name))
             )
             fault_points.reached(f"validate.{name}")
-    return len(unchecked)
 
 
 class _RehearsalOver(Exception):

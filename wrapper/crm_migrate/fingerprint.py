@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
-from crm_migrate import database
+from crm_migrate import database, parallel
 from crm_migrate.access import WRITES, AccessState
 from crm_migrate.database import Connection
+from crm_migrate.settings import Settings
 
 _SEQUENCE = "S"
 
@@ -50,7 +53,13 @@ class Fingerprint:
         return cls(document["schema"], document["contents"], document["sequences"])
 
 
-def take(connection: Connection, *, content: bool = True, locked: AccessState | None = None) -> Fingerprint:
+def take(
+    connection: Connection,
+    *,
+    content: bool = True,
+    locked: AccessState | None = None,
+    settings: Settings | None = None,
+) -> Fingerprint:
     """Describe the schema as it is now; needs the control schema.
 
     Args:
@@ -58,7 +67,10 @@ def take(connection: Connection, *, content: bool = True, locked: AccessState | 
         content: also hash every table and read every sequence.
         locked: the access before the maintenance lock, when that is held: what the lock takes away then counts as
             there. Its fence never counts.
+        settings: read the tables side by side, on connections of their own that see what this one sees. Within a
+            transaction of the caller, nobody else sees that, and this one reads them all.
     """
+    alone = settings is None or connection.info.transaction_status != TransactionStatus.IDLE
     with connection.transaction():
         schema: dict[str, dict[str, Any]] = {}
         for kind, identity, described in connection.execute(
@@ -71,15 +83,33 @@ def take(connection: Connection, *, content: bool = True, locked: AccessState | 
             _as_before_the_lock(schema, locked)
         if not content:
             return Fingerprint(schema)
-        contents = {
-            row[0]: {"rows": row[1], "hash": row[2]}
-            for row in connection.execute("select * from crm_migration.table_contents('public')")
-        }
+        contents = _contents(connection, None if alone else settings)
         sequences = {
             row[0]: {"last_value": row[1], "is_called": row[2]}
             for row in connection.execute("select * from crm_migration.sequence_values('public')")
         }
     return Fingerprint(schema, contents, sequences)
+
+
+def _contents(connection: Connection, settings: Settings | None) -> dict[str, dict[str, Any]]:
+    if settings is None:
+        found = connection.execute("select * from crm_migration.table_contents('public')").fetchall()
+        return {name: {"rows": rows, "hash": digest} for name, rows, digest in found}
+    tables = connection.execute(
+        "select name, oid::regclass::text from crm_migration.own_relations('public') where kind = 'r'"
+        " order by pg_relation_size(oid) desc, name"
+    ).fetchall()
+    # it idles while the others read
+    connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
+    snapshot = database.scalar(connection, "select pg_export_snapshot()")
+    read = parallel.run(settings, [partial(_content, table) for _, table in tables], snapshot=snapshot)
+    return {name: content for (name, _), content in zip(tables, read, strict=True)}
+
+
+def _content(table: str, connection: Connection) -> dict[str, Any]:
+    return database.rows(
+        connection, "select row_count as rows, hash from crm_migration.content_of(%s::regclass)", [table]
+    )[0]
 
 
 def compare(before: Fingerprint, after: Fingerprint) -> list[Difference]:
@@ -104,12 +134,14 @@ def schema_digest(connection: Connection, locked: AccessState | None = None) -> 
     return Fingerprint(parts).digest
 
 
-def remember(connection: Connection, run_id: str, kind: str, locked: AccessState | None) -> Fingerprint:
+def remember(
+    connection: Connection, run_id: str, kind: str, locked: AccessState | None, settings: Settings | None = None
+) -> Fingerprint:
     """Take a fingerprint and keep it with the run; the one that is kept already stays."""
     kept = recall(connection, run_id, kind)
     if kept is not None:
         return kept
-    taken = take(connection, locked=locked)
+    taken = take(connection, locked=locked, settings=settings)
     connection.execute(
         "insert into crm_migration.fingerprints (run_id, kind, content) values (%s, %s, %s)",
         [run_id, kind, Jsonb(taken.as_json())],

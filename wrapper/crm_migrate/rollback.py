@@ -112,13 +112,12 @@ def prove(connection: Connection, settings: Settings, run_id: str, *, keep_chang
     Rows that people changed are compared with what people saw when they were carried over, one by one for deals, and
     sequences may be ahead then.
     """
-    del settings
     before = fingerprint.recall(connection, run_id, "before")
     if before is None:
         raise WrongState(f"There is no fingerprint of the state before run {run_id}.")
     access_state = dependants.load(connection, run_id, "access")
     locked = AccessState.from_json(access_state[0].detail) if lock.stored_state(connection) else None
-    after = fingerprint.take(connection, locked=locked)
+    after = fingerprint.take(connection, locked=locked, settings=settings)
     found = [item for item in fingerprint.compare(before, after) if not _same_view(connection, item)]
     copies = {*archive.names(connection)}
     expected = expectation.differences(connection, run_id, after)
