@@ -63,7 +63,7 @@ class Installation:
         """Lock, archive, cutover, validation, unlock."""
         found = legacy.detect(self.connection)
         locked = lock.acquire(self.connection, self.settings, run_id=self.run_id)
-        archive.copy(self.connection, found)
+        archive.copy(self.connection, found, self.settings)
         result = cutover.execute(self.connection, self.settings, self.run_id, found, locked)
         cutover.validate(self.connection, self.settings)
         control.end_build(self.connection)

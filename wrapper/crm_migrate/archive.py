@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from crm_migrate import database, dependants, fault_points
+from crm_migrate import database, dependants, fault_points, parallel
 from crm_migrate.database import Connection
 from crm_migrate.errors import MigrationError, WrongState
 
 if TYPE_CHECKING:
     from crm_migrate.legacy import LegacySchema
+    from crm_migrate.settings import Settings
 
 SCHEMA = "crm_archive"
 
@@ -89,10 +91,13 @@ def tables(connection: Connection) -> list[str]:
     ]
 
 
-def copy(connection: Connection, legacy: LegacySchema) -> int:
+def copy(connection: Connection, legacy: LegacySchema, settings: Settings | None = None) -> int:
     """Copy the tables into the archive schema; returns the rows that it holds. Safe to repeat under the lock:
 
     a copy that is there, whole or from an earlier try, is made again.
+
+    Args:
+        settings: copy the tables side by side, on connections of their own.
     """
     del legacy  # the names are read from the catalog
     wanted = tables(connection)
@@ -107,12 +112,17 @@ def copy(connection: Connection, legacy: LegacySchema) -> int:
             "comment on schema crm_archive is"
             " 'crm-migrate: the legacy tables as they were before the migration. Kept for 90 days.'"
         )
-    total = 0
-    for name in wanted:
-        total += _copy(connection, name)
-        fault_points.reached(f"archive.{name}")
+    if settings is None:
+        rows = [_copy(name, connection) for name in wanted]
+    else:
+        sized = connection.execute(
+            "select name from crm_migration.own_relations('public') where name = any(%s)"
+            " order by pg_relation_size(oid) desc, name",
+            [wanted],
+        ).fetchall()
+        rows = parallel.run(settings, [partial(_copy, name) for (name,) in sized], application="crm-migrate archive")
     connection.execute("select crm_migration.keep_to_owner('crm_archive')")
-    return total
+    return sum(rows)
 
 
 def seal(connection: Connection, run_id: str) -> None:
@@ -261,15 +271,14 @@ def restore(connection: Connection) -> None:
         dependants.comment_constraint(connection, key["table_name"], key["name"], key["comment"])
 
 
-def _copy(connection: Connection, name: str) -> int:
+def _copy(name: str, connection: Connection) -> int:
     source, target = sql.Identifier("public", name), sql.Identifier(SCHEMA, name)
     with connection.transaction():
-        rows = _count(connection, source)
         connection.execute(sql.SQL("drop table if exists {}").format(target))
-        connection.execute(sql.SQL("create table {} as table {}").format(target, source))
+        rows = connection.execute(sql.SQL("create table {} as table {}").format(target, source)).rowcount
         key = database.scalar(connection, "select crm_migration.key_of(%s::regclass)", [source.as_string(connection)])
+        columns = sql.SQL(", ").join(map(sql.Identifier, key or ()))
         if key:
-            columns = sql.SQL(", ").join(map(sql.Identifier, key))
             connection.execute(sql.SQL("alter table {} add primary key ({})").format(target, columns))
         connection.execute(
             sql.SQL("comment on table {} is {}").format(
@@ -277,9 +286,7 @@ def _copy(connection: Connection, name: str) -> int:
             )
         )
         fault_points.reached(f"archive.{name}.copied")
-    connection.execute(sql.SQL("analyze {}").format(target))
+    # nothing looks for rows of the archive by other columns
+    connection.execute(sql.SQL("analyze {} ({})" if key else "analyze {}").format(target, columns))
+    fault_points.reached(f"archive.{name}")
     return rows
-
-
-def _count(connection: Connection, table: sql.Identifier) -> int:
-    return int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))
