@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import yaml
 
-from crm_migrate import control, demo_data, findings, gates, transform
+from crm_migrate import control, demo_data, findings, gates, soda_scan, transform
 from crm_migrate import database as db
 from crm_migrate.demo_data import Mess, spoil
 from crm_migrate.server import EmbeddedServer
@@ -137,7 +137,7 @@ def test_all_rows_are_written_down_and_five_are_shown(legacy_2026: Connection, m
     built(legacy_2026, settings)
     result = gates.run(settings, legacy_2026, "source", RUN)
     found = next(finding for finding in result.findings if finding.code == "contacts.unreadable_email")
-    assert found.rows == db.scalar(legacy_2026, "select count(*) from public.contacts") > gates.SODA_ROWS
+    assert found.rows == db.scalar(legacy_2026, "select count(*) from public.contacts") > soda_scan.ROWS
     assert len(found.sample_keys) == gates.SAMPLE_KEYS
 
 
@@ -269,6 +269,51 @@ def test_a_query_that_fails_is_no_go(legacy_2026: Connection, mapped: MakeSettin
     with pytest.raises(gates.GateIncomplete, match="SRC-DEALS-002"):
         gates.run(settings, legacy_2026, "source", RUN, folder=folder)
     assert db.scalar(legacy_2026, "select count(*) from crm_migration.findings") == 0
+
+
+@pytest.fixture
+def one_check(tmp_path: Path) -> Callable[[str], Path]:
+    """`one_check(query)`: a folder whose source gate has this check and no other."""
+
+    def write(query: str) -> Path:
+        (tmp_path / "soda" / "source").mkdir(parents=True)
+        check = {
+            "name": "SRC-DEALS-001 is asked",
+            "attributes": {"code": "deals.one", "entity": "deals", "severity": "blocker", "why": "a test"},
+            "fail query": query,
+        }
+        text = yaml.safe_dump({"checks for deals": [{"failed rows": check}]})
+        (tmp_path / "soda" / "source" / "deals.yml").write_text(text, encoding="utf-8")
+        return tmp_path / "soda"
+
+    return write
+
+
+def test_a_row_without_a_key_is_found_too(
+    legacy_2026: Connection, mapped: MakeSettings, one_check: Callable[[str], Path]
+) -> None:
+    settings = mapped(legacy_2026)
+    control.install(legacy_2026, settings)
+    folder = one_check(r"select * from (values (null), (E'a\tb\\c\nd'), ('ü'), ('ü')) as named (row_key)")
+    result = gates.run(settings, legacy_2026, "source", RUN, folder=folder)
+    assert [finding.rows for finding in result.blockers] == [3]
+    assert keys(legacy_2026, "deals.one") == {"null", "a\tb\\c\nd", "ü"}
+
+
+def test_soda_and_the_rows_must_say_the_same(
+    legacy_2026: Connection,
+    mapped: MakeSettings,
+    one_check: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = mapped(legacy_2026)
+    control.install(legacy_2026, settings)
+    folder = one_check("select '1' as row_key")
+    scan = soda_scan.scan
+    monkeypatch.setattr(soda_scan, "scan", lambda name, asked, answers: scan(name, asked, {key: [] for key in answers}))
+    with pytest.raises(gates.GateIncomplete, match="not what its rows say: SRC-DEALS-001"):
+        gates.run(settings, legacy_2026, "source", RUN, folder=folder)
+    assert keys(legacy_2026, "deals.one") == set()
 
 
 def test_a_gate_without_its_build_is_no_go(legacy_2026: Connection, mapped: MakeSettings) -> None:

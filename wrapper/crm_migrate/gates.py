@@ -7,13 +7,9 @@ must have been evaluated. Soda also counts no more rows than it samples, so the 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import json
 import re
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,25 +17,23 @@ from typing import Any, Literal
 import psycopg
 import yaml
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
-from crm_migrate import database, fault_points, paths
+from crm_migrate import database, fault_points, parallel, paths, soda_scan
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError, Passing
-from crm_migrate.redaction import redacted
 from crm_migrate.settings import Settings
+from crm_migrate.soda_scan import Answer, Question
 
 Gate = Literal["source", "target", "published"]
 SEVERITIES = ("blocker", "warning", "info")
 ENTITIES = ("companies", "contacts", "deals", "notes", "tasks")
-# enough for Soda to see that there are some; all of them are fetched by nobody
-SODA_ROWS = 100
+# a check sorts and joins in memory, and none of them writes
+_SESSION = {"work_mem": "64MB", "default_transaction_read_only": "on"}
 SAMPLE_KEYS = 5
 
 _PREFIXES = {"source": "SRC", "target": "TGT", "published": "PUB"}
 _NAME = re.compile(r"(?P<id>(?P<gate>[A-Z]{3})-(?P<entity>[A-Z]+)-[0-9]{3}) (?P<sentence>\S.*)")
 _CODE = re.compile(r"[a-z]+\.[a-z0-9_]+")
-_soda_lock = threading.Lock()
 # libyaml reads them ten times as fast, where it is there
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -120,15 +114,18 @@ def run(
     """
     checks = read_checks(gate, folder or paths.SODA)
     with _one_snapshot(connection) as snapshot:
-        evaluate(settings, connection, gate, checks, snapshot=snapshot)
         connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
         connection.execute("delete from crm_migration.finding_rows where run_id = %s and gate = %s", [run_id, gate])
+        named = _name_rows(settings, connection, gate, run_id, checks, snapshot)
+        evaluate(gate, [_question(settings, check) for check in checks], [found.answer for found in named])
         fault_points.reached(f"gate.{gate}.evaluated")
-        findings = [
-            finding for check in checks if (finding := _record(settings, connection, gate, run_id, check)) is not None
-        ]
+        findings = tuple(
+            _record(connection, gate, run_id, check, found.rows)
+            for check, found in zip(checks, named, strict=True)
+            if found.rows
+        )
     fault_points.reached(f"gate.{gate}.recorded")
-    return GateResult(gate, len(checks), len(checks), 0, tuple(findings))
+    return GateResult(gate, len(checks), len(checks), 0, findings)
 
 
 def read_checks(gate: Gate, folder: Path = paths.SODA) -> tuple[GateCheck, ...]:
@@ -210,7 +207,7 @@ def _unusable(file: Path, why: str) -> ChecksUnusable:
 
 @contextlib.contextmanager
 def _one_snapshot(connection: Connection) -> Iterator[str | None]:
-    """One transaction; Soda and the queries that name the rows see the same state of a database in use."""
+    """One transaction; all checks see the same state of a database in use."""
     idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     with connection.transaction():
         if idle:
@@ -218,53 +215,130 @@ def _one_snapshot(connection: Connection) -> Iterator[str | None]:
         yield database.scalar(connection, "select pg_catalog.pg_export_snapshot()") if idle else None
 
 
-def evaluate(
+@dataclass(frozen=True)
+class _Named:
+    """How many rows a check's query named, and what Soda is to see of them."""
+
+    rows: int
+    answer: Answer
+
+
+def _name_rows(
     settings: Settings,
     connection: Connection,
     gate: Gate,
+    run_id: str,
     checks: Sequence[GateCheck],
-    *,
-    snapshot: str | None = None,
-) -> dict[str, bool]:
-    """Let Soda evaluate the checks: by id, whether it found no rows.
+    snapshot: str | None,
+) -> list[_Named]:
+    """Ask the query of each check, once, and write down every row that it names in the connection's transaction."""
+    writing = threading.Lock()
+
+    def ask(check: GateCheck) -> Callable[[Connection], _Named]:
+        def do(reader: Connection) -> _Named:
+            try:
+                with reader.transaction():
+                    return _copy_rows(reader, connection, writing, _rows_of(settings, gate, run_id, check))
+            except psycopg.Error as error:
+                if (
+                    database.is_lost(error)
+                    or connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+                ):
+                    raise
+                return _Named(0, error)
+
+        return do
+
+    try:
+        return parallel.run(
+            settings,
+            [ask(check) for check in checks],
+            database_name=connection.info.dbname,
+            snapshot=snapshot,
+            session=_SESSION,
+            application="crm-migrate gates",
+        )
+    except psycopg.Error as error:
+        if not database.is_lost(error) or connection.closed:
+            raise
+        raise GateInterrupted(
+            f"The {gate} gate lost a connection.", why=str(error).strip().splitlines()[0], next="The same goes on."
+        ) from error
+
+
+def _copy_rows(reader: Connection, connection: Connection, writing: threading.Lock, query: sql.Composed) -> _Named:
+    first: list[str] = []
+    with reader.cursor().copy(sql.SQL("copy ({}) to stdout").format(query)) as found:
+        row = found.read()
+        if not row:
+            return _Named(0, first)
+        # two checks answer at the same time, and both write here; a savepoint, since the query may fail half-way
+        with (
+            writing,
+            connection.transaction(),
+            connection.cursor().copy(
+                "copy crm_migration.finding_rows (run_id, gate, code, entity, severity, row_key) from stdin"
+            ) as kept,
+        ):
+            rows = 0
+            while row:
+                kept.write(row)
+                rows += 1
+                if rows <= soda_scan.ROWS:
+                    first.append(bytes(row).decode("utf-8", "replace").rstrip("\n").rsplit("\t", 1)[-1])
+                row = found.read()
+    return _Named(rows, first)
+
+
+def _rows_of(settings: Settings, gate: Gate, run_id: str, check: GateCheck) -> sql.Composed:
+    # a row without a key is a row that fails, too
+    return (
+        sql.SQL("select {}, {}, {}, {}, {}, failing.row_key from (select distinct").format(
+            *map(sql.Literal, (run_id, gate, check.code, check.entity, check.severity))
+        )
+        + sql.SQL(" coalesce(row_key::text, 'null') as row_key from (\n")
+        + sql.SQL(_query(settings, check))  # the text of a file of the project
+        + sql.SQL("\n) as named) as failing")
+    )
+
+
+def evaluate(gate: Gate, questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+    """Let Soda evaluate the checks, and hold its word against the rows that were written down.
 
     Raises:
-        GateIncomplete: a check was not evaluated, or was not asked for.
+        GateIncomplete: a check was not evaluated, or was not asked for, or Soda makes something else of its rows.
     """
-    with _soda_lock:
-        results, said, errors = _scan(settings, connection, gate, checks, snapshot)
+    results, said, errors = _scan(gate, questions, answers)
     outcomes: dict[str, bool] = {}
     for result in results:
         outcome = result.get("outcome")
         if outcome in ("pass", "fail", "warn"):
             outcomes[str(result.get("name")).split(" ", 1)[0]] = outcome == "pass"
-    expected = {check.id for check in checks}
-    missing, unknown = sorted(expected - set(outcomes)), sorted(set(outcomes) - expected)
-    if missing or unknown or errors or len(results) != len(checks):
+    ids = [question.name.split(" ", 1)[0] for question in questions]
+    missing, unknown = sorted(set(ids) - set(outcomes)), sorted(set(outcomes) - set(ids))
+    doubtful = sorted(
+        id for id, answer in zip(ids, answers, strict=True) if id in outcomes and outcomes[id] != (answer == [])
+    )
+    if missing or unknown or doubtful or errors or len(results) != len(questions):
         reasons = [f"not evaluated: {', '.join(missing)}"] if missing else []
         reasons += [f"not asked for: {', '.join(unknown)}"] if unknown else []
+        reasons += [f"not what its rows say: {', '.join(doubtful)}"] if doubtful else []
         raise (GateInterrupted if database.LOST.search(said) else GateIncomplete)(
-            f"The {gate} gate could not evaluate all of its {len(checks)} checks" + "".join(f"; {r}" for r in reasons),
+            f"The {gate} gate could not evaluate all of its {len(questions)} checks"
+            + "".join(f"; {r}" for r in reasons),
             why=said or "Soda gave no reason.",
             next="This is a fault of the checks or of the machine and not of the data: crm-migrate doctor.",
         )
-    return outcomes
 
 
-def _record(
-    settings: Settings, connection: Connection, gate: Gate, run_id: str, check: GateCheck
-) -> GateFinding | None:
-    """Write down every row that a check names, in one statement; None when there is none."""
-    rows = connection.execute(
-        sql.SQL(
-            "insert into crm_migration.finding_rows (run_id, gate, code, entity, severity, row_key)"
-            " select {}, {}, {}, {}, {}, failing.row_key from (select distinct row_key::text as row_key from (\n"
-        ).format(*map(sql.Literal, (run_id, gate, check.code, check.entity, check.severity)))
-        + sql.SQL(_query(settings, check))  # the text of a file of the project
-        + sql.SQL("\n) as named) as failing where failing.row_key is not null")
-    ).rowcount
-    if not rows:
-        return None
+def _scan(
+    gate: Gate, questions: Sequence[Question], answers: Sequence[Answer]
+) -> tuple[list[dict[str, Any]], str, bool]:
+    return soda_scan.scan(gate, questions, dict(zip((item.query for item in questions), answers, strict=True)))
+
+
+def _record(connection: Connection, gate: Gate, run_id: str, check: GateCheck, rows: int) -> GateFinding:
+    """Write down what a check found; its rows are there already."""
     keys = sample_keys(connection, run_id, gate, check.code)
     finding = GateFinding(check.id, check.code, check.entity, check.severity, rows, keys, *_message(check))
     connection.execute(
@@ -311,82 +385,5 @@ def _query(settings: Settings, check: GateCheck) -> str:
     return database.renamed(check.query, settings.rename)
 
 
-def _scan(
-    settings: Settings, connection: Connection, gate: Gate, checks: Sequence[GateCheck], snapshot: str | None
-) -> tuple[list[dict[str, Any]], str, bool]:
-    scan_class, data_source = _import_soda()
-    scan = scan_class()
-    scan.set_data_source_name("crm")
-    scan.set_scan_definition_name(gate)
-    # Soda never sees the connection string: the connection is made here
-    scan.add_configuration_yaml_str("data_source crm:\n  type: postgres\n  host: see crm-migrate\n")
-    scan.add_sodacl_yaml_str(_soda_text(settings, checks), file_name=f"{gate}.yml")
-
-    def connect(self: Any) -> Any:
-        self.connection = _connect(settings, connection, snapshot)
-        opened.append(self.connection)
-        return self.connection
-
-    opened: list[Any] = []
-    original = data_source.connect
-    data_source.connect = connect
-    try:
-        scan.execute()
-    finally:
-        data_source.connect = original
-        # Soda leaves its connection open, in a transaction whose locks the cutover would wait for
-        for made in opened:
-            made.close()
-    results = scan.get_scan_results()
-    lines = [line for line in scan.get_error_logs_text().splitlines() if line.strip()] if scan.has_error_logs() else []
-    said = " ".join(lines[:10])
-    return list(results["checks"]), redacted(said), bool(results["hasErrors"] or scan.has_error_logs())
-
-
-def _soda_text(settings: Settings, checks: Sequence[GateCheck]) -> str:
-    by_entity: dict[str, list[dict[str, Any]]] = {}
-    for check in checks:
-        limited = f"select row_key from (\n{_query(settings, check)}\n) as failing limit {SODA_ROWS}"
-        by_entity.setdefault(f"checks for {check.entity}", []).append(
-            {"failed rows": {"name": f"{check.id} {check.sentence}", "fail query": limited}}
-        )
-    # JSON is YAML, and has one way only to write a text
-    return json.dumps(by_entity, indent=1)
-
-
-def _connect(settings: Settings, connection: Connection, snapshot: str | None) -> Any:
-    psycopg2 = importlib.import_module("psycopg2")
-
-    dsn = make_conninfo(settings.dsn, dbname=connection.info.dbname, application_name="crm-migrate gates")
-    opened = psycopg2.connect(dsn, connect_timeout=settings.connect_timeout)
-    opened.set_session(readonly=True, isolation_level="REPEATABLE READ")
-    with opened.cursor() as cursor:
-        if snapshot is not None:
-            cursor.execute("set transaction snapshot %s", [snapshot])
-        cursor.execute("set local search_path = ''; set local timezone = 'UTC'")
-        cursor.execute(
-            "select set_config('statement_timeout', %s, true)", [f"{int(settings.statement_timeout * 1000)}ms"]
-        )
-    return opened
-
-
-def _import_soda() -> tuple[Any, Any]:
-    """Import Soda so that it neither calls out, nor writes into the home folder, nor reads somebody's `.env`."""
-    if "soda.scan" not in sys.modules:
-        with contextlib.suppress(ImportError):
-            # its import provides distutils, which Python has no more since 3.12
-            importlib.import_module("setuptools")
-        from soda.common.config_helper import ConfigHelper
-
-        with tempfile.TemporaryDirectory(prefix="crm-migrate-soda-") as folder:
-            config = Path(folder) / "config.yml"
-            config.write_text("send_anonymous_usage_stats: false\nuser_cookie_id: none\n", encoding="utf-8")
-            ConfigHelper.get_instance(str(config))
-            from soda.common import env_helper
-
-            env_helper.load_dotenv = lambda *args, **kwargs: False
-            importlib.import_module("soda.scan")
-    from soda.data_sources.postgres_data_source import PostgresDataSource
-    from soda.scan import Scan
-
-    return Scan, PostgresDataSource
+def _question(settings: Settings, check: GateCheck) -> Question:
+    return Question(check.entity, f"{check.id} {check.sentence}", _query(settings, check))
