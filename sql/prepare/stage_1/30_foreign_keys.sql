@@ -19,7 +19,7 @@ begin
                 and pg_constraint.conrelid = format('crm_build.%I', wanted.child)::regclass
         ) then
             execute format(
-                'alter table crm_build.%I add constraint %I foreign key (%I) references crm_build.%I (id) on delete cascade',
+                'alter table crm_build.%I add constraint %I foreign key (%I) references crm_build.%I (id) on delete cascade not valid',
                 wanted.child, wanted.name, wanted.child_column, wanted.parent
             );
         end if;

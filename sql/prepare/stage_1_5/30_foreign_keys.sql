@@ -7,7 +7,7 @@ begin
             and pg_constraint.conrelid = 'crm_build.opportunity_products'::regclass
     ) then
         alter table crm_build.opportunity_products add constraint opportunity_products_product_id_fkey
-        foreign key (product_id) references crm_build.products (id) on delete set null;
+        foreign key (product_id) references crm_build.products (id) on delete set null not valid;
     end if;
 end
 $$;

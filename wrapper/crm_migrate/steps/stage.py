@@ -8,7 +8,19 @@ from typing import Any
 
 import psycopg
 
-from crm_migrate import checks, control, database, doctor, fault_points, ledger, legacy, lock, seeds, transform
+from crm_migrate import (
+    checks,
+    control,
+    database,
+    doctor,
+    fault_points,
+    ledger,
+    legacy,
+    lock,
+    preparation,
+    seeds,
+    transform,
+)
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError, NoGo
 from crm_migrate.ledger import Run, Work
@@ -102,11 +114,7 @@ def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> N
 
 def prepare(stage: Stage, work: Work) -> None:
     """Indexes, keys, identity and statistics in the build schema: all that is slow and touches no legacy table."""
-    if stage.moving:
-        # deals that were deleted between two models; nothing may refer to them
-        database.run_sql_folder(stage.connection, "prepare/moving")
-    for folder in ("prepare/stage_1", "prepare/stage_1_5"):
-        database.run_sql_folder(stage.connection, folder)
+    preparation.run(stage.connection, stage.settings, moving=stage.moving)
     keep_excluded(stage)
 
 

@@ -1,0 +1,1 @@
+alter table crm_build.opportunity_products validate constraint opportunity_products_product_id_fkey;
