@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from psycopg import sql
+
 from crm_migrate import database, fault_points, parallel, paths
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
