@@ -46,7 +46,7 @@ def typed(settings: Settings, *arguments: str, **environ: str) -> tuple[int, str
         # they register their commands
         importlib.import_module(f"{cli.__name__}.{module.name}")
     try:
-        done = CliRunner().invoke(cli.app, arguments, env={**_environment(settings), **environ})
+        done = CliRunner().invoke(cli.app, arguments, env={**environment(settings), **environ})
     finally:
         # the log is that of the command and not of the test run
         for handler in list(log.logger.handlers):
@@ -64,7 +64,7 @@ def program(settings: Settings, *arguments: str, prelude: str = "", **environ: s
             *(["-c", f"{prelude}\nfrom crm_migrate.cli import main; main()"] if prelude else _MODULE),
             *arguments,
         ],
-        env={**os.environ, **_environment(settings), **environ},
+        env={**os.environ, **environment(settings), **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,7 +72,8 @@ def program(settings: Settings, *arguments: str, prelude: str = "", **environ: s
     )
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
+    """What tells the program of its settings."""
     return {
         "PYTHONPATH": str(paths.PROJECT / "wrapper"),
         "DATABASE_URL": settings.dsn,
