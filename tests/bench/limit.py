@@ -17,7 +17,7 @@ from psycopg import sql
 
 from bench import aside, program
 from bench.program import AFTERWARDS, MAPPINGS, Measured
-from crm_migrate import database, transform
+from crm_migrate import database, preparation, transform
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
@@ -131,14 +131,15 @@ def _build(connection: Connection, model: Model) -> None:
 
 
 def _afterwards(connection: Connection, settings: Settings, models: Sequence[Model]) -> None:
-    """Primary keys, and all that the program too builds after the load."""
-    for model in models:
-        if model["config"]["materialized"] == "batched":
-            connection.execute(
-                sql.SQL("alter table crm_build.{} add primary key ({})").format(
-                    sql.Identifier(model["name"]), sql.Identifier(model["config"]["unique_key"])
-                )
-            )
+    """Primary keys, and all that the program too builds after the load, on as many connections."""
+    key = sql.SQL("alter table {} add primary key ({})")
+    keys = [
+        key.format(sql.Identifier("crm_build", model["name"]), sql.Identifier(model["config"]["unique_key"]))
+        for model in models
+        if model["config"]["materialized"] == "batched"
+    ]
+    # names of the project, which need no quotes
+    preparation.side_by_side(connection, settings, [one.as_string(connection).replace('"', "") for one in keys])
     program.timed_afterwards(connection, settings)
 
 

@@ -11,12 +11,11 @@ from datetime import datetime
 from typing import Any
 from unittest import mock
 
-from crm_migrate import control, database, transform
+from crm_migrate import control, preparation, transform
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
 SELECTORS: tuple[transform.Selector, ...] = ("sources_only", "stage_1", "stage_1_5")
-FOLDERS = ("prepare/stage_1", "prepare/stage_1_5")
 MAPPINGS = "(mapping files)"
 DATA_TESTS = "(data tests)"
 LEDGER = "(ledger and enum types)"
@@ -69,8 +68,7 @@ def build(settings: Settings, run_id: str) -> Measured:
 def timed_afterwards(connection: Connection, settings: Settings) -> float:
     """Seconds for what the program builds when the rows are there: indexes, foreign keys, statistics."""
     began = time.perf_counter()
-    for folder in FOLDERS:
-        database.run_sql_folder(connection, folder)
+    preparation.run(connection, settings, moving=False)
     return time.perf_counter() - began
 
 
