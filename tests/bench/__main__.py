@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from psycopg import sql
 
-from bench import figures, migration, report, ways
+from bench import figures, migration, progress, report, ways
 from bench.figures import Figures
 from crm_migrate import database, demo_data
 from crm_migrate.database import Connection
@@ -23,6 +23,7 @@ from crm_migrate.legacy import Generation
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 
+KINDS = (migration.COLD, migration.WARM)
 PARTS = ("run", "transformation", "alternatives", "safety")
 # what a server of this size is given by whoever sets it up; all else is PostgreSQL's own
 SERVER = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--contacts", type=int, nargs="+", default=[1_000_000], help="sizes; half as many deals")
     parser.add_argument("--repeat", type=int, default=1, help="rounds; medians are printed")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of the part run")
     parser.add_argument("--script-up-to", type=int, default=sys.maxsize, help="contacts that the script is tried with")
     parser.add_argument("--json", type=Path, help="file for all figures, those of each round included")
     wanted = parser.parse_args()
@@ -62,6 +64,7 @@ def main() -> int:
                         settings,
                         contacts,
                         wanted.parts,
+                        kinds=wanted.kinds,
                         repeat=wanted.repeat,
                         script_too=contacts <= wanted.script_up_to,
                     )
@@ -86,7 +89,7 @@ def load(maintenance: Connection, settings: Settings, contacts: int) -> None:
         demo_data.load(connection, Generation.G2026, contacts=contacts)
         demo_data.demo_seeds(connection, settings.seeds_dir)
         connection.execute("vacuum (freeze, analyze)")
-    _say(f"{contacts:,} contacts, {contacts // 2:,} deals, loaded", began)
+    progress.done(f"{contacts:,} contacts, {contacts // 2:,} deals, loaded", began)
 
 
 def measure(
@@ -95,31 +98,35 @@ def measure(
     contacts: int,
     parts: Sequence[str],
     *,
+    kinds: Sequence[str] = KINDS,
     repeat: int,
     script_too: bool = True,
 ) -> Figures:
     """The medians of one size, and what each round measured as `rounds`."""
     rounds = []
-    kinds = migration.kinds(settings) if "run" in parts else ()
+    runs = migration.kinds(settings, kinds) if "run" in parts else ()
+    needed = repeat * (len(runs) + bool({*parts} - {"run"}))
+
+    def fresh() -> Connection:
+        nonlocal needed
+        needed -= 1
+        migration.copied(maintenance, _TEMPLATE, _COPY, last=needed == 0)
+        return database.connect(settings, application="bench")
+
     for number in range(repeat):
         one: Figures = {}
-        for kind in kinds:
+        for kind in runs:
             began = time.perf_counter()
-            with _fresh(maintenance, settings) as connection:
+            with fresh() as connection:
                 one.setdefault("run", {})[kind] = migration.run(connection, settings, kind)
-            _say(f"round {number + 1}: {kind} migration", began)
+            progress.done(f"round {number + 1}: {kind} migration", began)
         if {*parts} - {"run"}:
             began = time.perf_counter()
-            with _fresh(maintenance, settings) as connection:
+            with fresh() as connection:
                 one |= ways.run(connection, settings, f"bench-{number}", parts, script_too=script_too)
-            _say(f"round {number + 1}: transformation in {len(one['ways'])} ways", began)
+            progress.done(f"round {number + 1}: transformation in {len(one['ways'])} ways", began)
         rounds.append(one)
     return {"contacts": contacts, **figures.median(rounds), "rounds": rounds}
-
-
-def _fresh(maintenance: Connection, settings: Settings) -> Connection:
-    migration.copied(maintenance, _TEMPLATE, _COPY)
-    return database.connect(settings, application="bench")
 
 
 def _machine(maintenance: Connection) -> Figures:
@@ -131,10 +138,6 @@ def _machine(maintenance: Connection) -> Figures:
         f" {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB of memory"
     )
     return {"text": text, "postgresql": version, "python": platform.python_version(), "cores": os.cpu_count()}
-
-
-def _say(what: str, began: float) -> None:
-    print(f"{what}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

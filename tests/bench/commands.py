@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any
 
+from bench import progress
 from bench.figures import Figures
 from crm_migrate import database, ledger
 from crm_migrate.database import Connection
@@ -43,6 +44,7 @@ def run(connection: Connection, settings: Settings, *arguments: str, kind: str |
     process = program(settings, *arguments, "--json", prelude=TELL)
     said, complained = process.communicate()
     seconds = time.perf_counter() - began
+    progress.done(arguments[0], began)
     if process.returncode != 0:
         raise CommandFailed(f"{' '.join(arguments)} ended with {process.returncode}\n{said}\n{complained}")
     peak = re.search(r"^peak (\d+)$", complained, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,10 @@ COLD, WARM = "cold", "warm"
 _ESTIMATES = {COLD: "downtime_seconds", WARM: "warm_downtime_seconds"}
 
 
-def kinds(settings: Settings) -> tuple[str, ...]:
-    """What can be measured: a program that has no warm apply has no flag to ask for a cold one."""
-    return (COLD, WARM) if commands.knows(settings, "apply", "--cold") else (COLD,)
+def kinds(settings: Settings, wanted: Sequence[str] = (COLD, WARM)) -> tuple[str, ...]:
+    """What of it can be measured: a program that has no warm apply has no flag to ask for a cold one."""
+    known = (COLD, WARM) if commands.knows(settings, "apply", "--cold") else (COLD,)
+    return tuple(kind for kind in known if kind in wanted)
 
 
 def run(connection: Connection, settings: Settings, kind: str) -> Figures:
@@ -71,12 +73,15 @@ def _archive_size(connection: Connection) -> int:
     )
 
 
-def copied(maintenance: Connection, template: str, name: str) -> None:
-    """A database like the template, whose pages are written before anybody is timed."""
+def copied(maintenance: Connection, template: str, name: str, *, last: bool = False) -> None:
+    """A database like the template, whose pages are written before anybody is timed.
+
+    Args:
+        last: nobody needs the template any more: it is taken itself, and the room for a copy is saved.
+    """
     database.drop_database(maintenance, name)
-    maintenance.execute(
-        sql.SQL("create database {} template {} strategy file_copy").format(
-            sql.Identifier(name), sql.Identifier(template)
-        )
-    )
+    make = "alter database {template} rename to {name}"
+    if not last:
+        make = "create database {name} template {template} strategy file_copy"
+    maintenance.execute(sql.SQL(make).format(name=sql.Identifier(name), template=sql.Identifier(template)))
     maintenance.execute("checkpoint")

@@ -10,6 +10,7 @@ from bench import safety, ways
 from bench.figures import Figures
 from bench.migration import COLD, WARM
 
+TITLES = ("Whole migration", "Steps", "Transformation", "Other ways", "What the safety costs")
 TARGETS_FROM = 1_000_000
 MEGABYTE = 1024 * 1024
 GIGABYTE = 1024 * MEGABYTE
@@ -40,13 +41,7 @@ class Target:
 
 def tables(sizes: Sequence[Figures]) -> Iterator[str]:
     """Lines of markdown for all sizes that were measured."""
-    for title, table in (
-        ("Whole migration", _migration),
-        ("Steps", _steps),
-        ("Transformation", _transformation),
-        ("Other ways", _alternatives),
-        ("What the safety costs", _safety),
-    ):
+    for title, table in zip(TITLES, (_migration, _steps, _transformation, _alternatives, _safety), strict=True):
         rows = list(table(sizes))
         if rows:
             yield from ("", f"## {title}", "", *rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from bench import content, limit, materialized, program, safety, script
+from bench import content, limit, materialized, program, progress, safety, script
 from bench.figures import Figures
 from bench.program import Measured
 from crm_migrate.database import Connection
@@ -32,24 +33,31 @@ def run(
     Raises:
         RowsDiffer: nothing was measured that can be compared.
     """
-    connection.execute("checkpoint")
-    measured = {PROGRAM: program.run(connection, settings, run_id)}
+    measured: dict[str, Measured] = {}
+
+    def measure(way: str, do: Callable[[], Measured], *, only: Sequence[str] = ()) -> None:
+        connection.execute("checkpoint")
+        began = time.perf_counter()
+        measured[way] = do()
+        progress.done(way, began)
+        if way != PROGRAM:
+            began = time.perf_counter()
+            _refuse(way, content.differing(connection, program.models(settings), only=only))
+            progress.done("the same rows", began)
+
+    measure(PROGRAM, lambda: program.run(connection, settings, run_id))
     models = program.models(settings)
-    connection.execute("checkpoint")
-    measured[BARE] = limit.run(connection, settings, models)
-    _refuse(BARE, content.differing(connection, models))
+    measure(BARE, lambda: limit.run(connection, settings, models))
     figures: Figures = {}
     if "safety" in parts:
+        began = time.perf_counter()
         figures["safety"] = safety.run(connection, run_id, {str(model["name"]): model for model in models})
+        progress.done("safety", began)
         _refuse("safety", content.differing(connection, models, only=safety.TABLES))
     if "alternatives" in parts:
-        connection.execute("checkpoint")
-        measured[DBT] = materialized.run(connection, settings, run_id)
-        _refuse(DBT, content.differing(connection, models))
+        measure(DBT, lambda: materialized.run(connection, settings, run_id))
         if script_too:
-            connection.execute("checkpoint")
-            measured[SCRIPT] = script.run(connection, settings, models)
-            _refuse(SCRIPT, content.differing(connection, models, only=script.TABLES))
+            measure(SCRIPT, lambda: script.run(connection, settings, models), only=script.TABLES)
     return {"ways": {way: _figures(one) for way, one in measured.items()}, **figures}
 
 

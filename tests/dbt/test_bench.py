@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,8 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from bench import content, edits, figures, program, report, safety, script, ways
-from crm_migrate import demo_data
+from bench import commands, content, edits, figures, program, report, safety, script, ways
+from crm_migrate import demo_data, paths
 from crm_migrate.settings import Settings
 
 Connection = psycopg.Connection[Any]
@@ -81,6 +84,34 @@ def test_target_is_missed_only_at_the_size_that_it_was_set_for(seconds: dict[str
     measured = {"ways": {way: {"whole": whole} for way, whole in seconds.items()}}
     assert [target.kept for target in report.targets({"contacts": 1_000_000, **measured})] == [kept]
     assert report.targets({"contacts": 100_000, **measured}) == []
+
+
+def test_command_is_measured_in_a_process_of_its_own_and_must_succeed(
+    legacy_2026: Connection, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(legacy_2026)
+    measured = commands.run(legacy_2026, settings, "doctor")
+    assert measured["document"]["schema"] == "crm-migrate/doctor/1"
+    assert measured["seconds"] > 0
+    assert 20 * report.MEGABYTE < measured["peak_bytes"] < 300 * report.MEGABYTE
+    assert measured["wal_bytes"] >= 0
+    with pytest.raises(commands.CommandFailed, match=r"^verify ended with 4\b"):
+        commands.run(legacy_2026, settings, "verify")
+
+
+def test_page_has_the_tables_and_the_flags_that_there_are() -> None:
+    text = (paths.DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert [title for title in report.TITLES if f"\n## {title}\n" not in text] == []
+    shown = subprocess.run(
+        [sys.executable, "-m", "bench", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": f"{paths.PROJECT / 'wrapper'}:{paths.PROJECT / 'tests'}"},
+    ).stdout
+    flags = set(re.findall(r"--[a-z-]+", " ".join(re.findall(r'ARGS="(.*?)"', text))))
+    assert len(flags) > 3
+    assert [flag for flag in flags if flag not in shown] == []
 
 
 def _contents(connection: Connection) -> dict[str, str]:
