@@ -112,15 +112,16 @@ def copy(connection: Connection, legacy: LegacySchema, settings: Settings | None
             "comment on schema crm_archive is"
             " 'crm-migrate: the legacy tables as they were before the migration. Kept for 90 days.'"
         )
+    sized = connection.execute(
+        "select name, crm_migration.key_of(oid::regclass) from crm_migration.own_relations('public')"
+        " where name = any(%s) order by pg_relation_size(oid) desc, name",
+        [wanted],
+    ).fetchall()
+    pieces = [partial(_copy, name, key or []) for name, key in sized]
     if settings is None:
-        rows = [_copy(name, connection) for name in wanted]
+        rows = [copy_one(connection) for copy_one in pieces]
     else:
-        sized = connection.execute(
-            "select name from crm_migration.own_relations('public') where name = any(%s)"
-            " order by pg_relation_size(oid) desc, name",
-            [wanted],
-        ).fetchall()
-        rows = parallel.run(settings, [partial(_copy, name) for (name,) in sized], application="crm-migrate archive")
+        rows = parallel.run(settings, pieces, application="crm-migrate archive")
     connection.execute("select crm_migration.keep_to_owner('crm_archive')")
     return sum(rows)
 
@@ -271,13 +272,12 @@ def restore(connection: Connection) -> None:
         dependants.comment_constraint(connection, key["table_name"], key["name"], key["comment"])
 
 
-def _copy(name: str, connection: Connection) -> int:
+def _copy(name: str, key: list[str], connection: Connection) -> int:
     source, target = sql.Identifier("public", name), sql.Identifier(SCHEMA, name)
     with connection.transaction():
         connection.execute(sql.SQL("drop table if exists {}").format(target))
         rows = connection.execute(sql.SQL("create table {} as table {}").format(target, source)).rowcount
-        key = database.scalar(connection, "select crm_migration.key_of(%s::regclass)", [source.as_string(connection)])
-        columns = sql.SQL(", ").join(map(sql.Identifier, key or ()))
+        columns = sql.SQL(", ").join(map(sql.Identifier, key))
         if key:
             connection.execute(sql.SQL("alter table {} add primary key ({})").format(target, columns))
         connection.execute(

@@ -308,6 +308,8 @@ def _scratch_database(connection: Connection, name: str) -> Iterator[None]:
     )
     connection.execute(create)
     try:
+        # of the database, not of a connection string: a pooler may refuse that. What a crash loses is restored again
+        connection.execute(sql.SQL("alter database {} set synchronous_commit = off").format(identifier))
         yield
     finally:
         database.drop_database(connection, name)

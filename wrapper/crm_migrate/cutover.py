@@ -154,21 +154,18 @@ def validate(connection: Connection, settings: Settings) -> int:
     ).fetchall()
     # a table at a time: two keys of the same table would wait for each other
     tables = dict.fromkeys(table for table, _ in unchecked)
-    pieces = [
-        partial(_validate_table, settings, table, [name for other, name in unchecked if other == table])
-        for table in tables
-    ]
-    parallel.run(settings, pieces, application="crm-migrate validate")
+    pieces = [partial(_validate, table, [name for other, name in unchecked if other == table]) for table in tables]
+    patience = {"lock_timeout": f"{int(settings.lock_timeout * 1000)}ms"}
+    parallel.run(settings, pieces, session=patience, application="crm-migrate validate")
     return len(unchecked)
 
 
-def _validate_table(settings: Settings, table: str, names: list[str], connection: Connection) -> None:
-    with database.timeouts(connection, lock=settings.lock_timeout):
-        for name in names:
-            connection.execute(
-                sql.SQL("alter table {} validate constraint {}").format(sql.SQL(statement(table)), sql.Identifier(name))
-            )
-            fault_points.reached(f"validate.{name}")
+def _validate(table: str, names: list[str], connection: Connection) -> None:
+    for name in names:
+        connection.execute(
+            sql.SQL("alter table {} validate constraint {}").format(sql.SQL(statement(table)), sql.Identifier(name))
+        )
+        fault_points.reached(f"validate.{name}")
 
 
 class _RehearsalOver(Exception):
