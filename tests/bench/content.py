@@ -46,7 +46,10 @@ def differing(
             for row in database.rows(connection, _COLUMNS, [name])
         )
         query = sql.SQL(_DIFFERENT).format(name=sql.Identifier(name), columns=columns)
-        rows = int(database.scalar(connection, query))
+        with connection.transaction():
+            # both sides are sorted; nothing here is measured
+            connection.execute("set local work_mem = '256MB'")
+            rows = int(database.scalar(connection, query))
         if rows:
             found[name] = rows
     return found

@@ -84,6 +84,8 @@ def test_target_is_missed_only_at_the_size_that_it_was_set_for(seconds: dict[str
     measured = {"ways": {way: {"whole": whole} for way, whole in seconds.items()}}
     assert [target.kept for target in report.targets({"contacts": 1_000_000, **measured})] == [kept]
     assert report.targets({"contacts": 100_000, **measured}) == []
+    wrong = {"run": {"cold": {"downtime_seconds": 10.0, "estimated_seconds": 14.0 if not kept else 8.0}}}
+    assert [target.kept for target in report.targets({"contacts": 100_000, **wrong})] == [kept]
 
 
 def test_command_is_measured_in_a_process_of_its_own_and_must_succeed(
