@@ -16,8 +16,6 @@ from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
 COLD, WARM = "cold", "warm"
-# the estimate of each kind, in the JSON document of the dry run
-_ESTIMATES = {COLD: "downtime_seconds", WARM: "warm_downtime_seconds"}
 
 
 def kinds(settings: Settings, wanted: Sequence[str] = (COLD, WARM)) -> tuple[str, ...]:
@@ -51,7 +49,8 @@ def run(connection: Connection, settings: Settings, kind: str) -> Figures:
         )
     estimate = figures["dry-run"]["document"]["estimate"]
     figures["downtime_seconds"] = float(figures["apply"]["document"]["downtime_seconds"])
-    figures["estimated_seconds"] = float(estimate.get(_ESTIMATES[kind]) or 0.0)
+    # the dry run may name one for each kind
+    figures["estimated_seconds"] = float(estimate.get(f"{kind}_downtime_seconds", estimate["downtime_seconds"]))
     for command in ("dry-run", "apply", "verify", "rollback"):
         # of no use once read, and as long as everything else together
         del figures[command]["document"]

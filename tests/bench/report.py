@@ -121,7 +121,7 @@ def _steps(sizes: Sequence[Figures]) -> Iterator[str]:
             for name in dict.fromkeys(name for run in runs.values() for name in run[command].get("models", {}))
         ]
         rows = [
-            [label, *(f"{run[command][group].get(name, 0.0):.2f} s" for run in runs.values())]
+            [label, *(_seconds(run[command][group].get(name)) for run in runs.values())]
             for group, name, label in parts
             if _is_worth_a_line(
                 (run[command][group].get(name, 0.0) for run in runs.values()),
@@ -200,6 +200,10 @@ def _ratio(size: Figures) -> float:
 
 def _estimate_ratio(run: Figures) -> float:
     return float(run["estimated_seconds"] / run["downtime_seconds"])
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"
 
 
 def _is_worth_a_line(seconds: Iterable[float], wholes: Iterable[float]) -> bool:
