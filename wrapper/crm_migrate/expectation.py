@@ -105,10 +105,11 @@ def differences(connection: Connection, run_id: str, after: Fingerprint) -> list
     """What does not hold what it has to hold; touched deals one by one."""
     contents = dict(after.contents)
     keys = _single_keys(connection, run_id)
-    for rows, hash_now in connection.execute(
-        "select * from crm_migration.content_of('public.deals', null, %s)", [keys]
-    ).fetchall():
-        contents[_DEALS] = {"rows": rows, "hash": hash_now}
+    if keys:
+        for rows, hash_now in connection.execute(
+            "select * from crm_migration.content_of('public.deals', null, %s)", [keys]
+        ).fetchall():
+            contents[_DEALS] = {"rows": rows, "hash": hash_now}
     found = []
     for table, rows, hash_then in connection.execute(
         "select table_name, row_count, hash from crm_migration.expected_content where run_id = %s order by 1", [run_id]
