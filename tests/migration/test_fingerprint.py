@@ -114,6 +114,15 @@ def test_schema_digest_is_about_the_schema(modern: Installation) -> None:  # noq
     assert fingerprint.schema_digest(modern.connection) != before
 
 
+def test_tables_read_side_by_side_are_those_read_one_by_one(modern: Installation) -> None:  # noqa: F811
+    alone = fingerprint.take(modern.connection)
+    assert fingerprint.take(modern.connection, settings=modern.settings) == alone
+    with modern.connection.transaction(force_rollback=True):
+        modern.execute("insert into public.tags (name, color) values ('new', 'red')")
+        mine = fingerprint.take(modern.connection, settings=modern.settings)
+        assert mine.contents["tags"]["rows"] == alone.contents["tags"]["rows"] + 1, "its own rows are not seen"
+
+
 def test_kept_fingerprint_is_the_one_that_was_taken(modern: Installation) -> None:  # noqa: F811
     taken = fingerprint.remember(modern.connection, modern.run_id, "before", None)
     modern.execute("insert into public.tags (name, color) values ('new', 'red')")

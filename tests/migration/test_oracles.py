@@ -93,6 +93,12 @@ SABOTAGE = {
         "update crm_migration.batches set state = 'pending' where model = 'activities' and batch_no = 1",
         {"O2"},
     ),
+    "a row is excluded and migrated": (
+        "insert into crm_migration.excluded_rows (run_id, entity, row_key, rule) select run_id, 'deals', "
+        + DEAL
+        + ", 'a rule' from crm_migration.runs where kind = 'apply'",
+        {"O1"},
+    ),
     "a row is rejected and migrated": (
         "insert into crm_migration.rejected_records (run_id, model, key_value, batch_no, sqlstate, message, source_row)"
         " select run_id, 'opportunities', " + DEAL + ", 1, '23514', 'no', '{}' from crm_migration.runs"
