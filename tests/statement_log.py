@@ -20,6 +20,8 @@ LOGGING: Mapping[str, str] = {
 }
 # they come by the clock, or belong to programs of another version each
 _NOT_OURS = ("crm-migrate resources", "crm-migrate pulse", "pg_dump", "pg_restore", "psql")
+# psycopg forgets its prepared statements by itself: whether it has any depends on which connection was free for what
+_OF_THE_DRIVER = "DEALLOCATE"
 _LINE = re.compile(r"^\|(?P<program>.*)\|(?P<database>.*)\|(?P<backend>\d+)\|(?P<kind>LOG|DETAIL):  (?P<text>.*)$")
 _STATEMENT = re.compile(r"^(?:statement|execute [^:]*): ")
 _STEP_STARTS = "set state = 'running', attempts"
@@ -66,7 +68,7 @@ def counted(log: Path, *, database: str, since: int = 0) -> Counter[str]:
     steps: dict[int, str] = {}
     counts: Counter[str] = Counter()
     for statement in read(log, database=database, since=since):
-        if statement.program in _NOT_OURS:
+        if statement.program in _NOT_OURS or statement.text.startswith(_OF_THE_DRIVER):
             continue
         if _STEP_STARTS in statement.text:
             name = _STEP_NAME.search(statement.parameters)
