@@ -24,8 +24,6 @@ from crm_migrate.settings import Settings
 
 BUILD_SCHEMA = "crm_build"
 THREADS = 2
-# tag of tests; selectors.yml names it
-COMPARING = "compares_two_readings"
 STATE = "No legacy row was touched. The batches that the ledger calls done stay."
 
 # what the server or the network says when the models are not at fault: the same command goes on later
@@ -120,7 +118,6 @@ def _settle(manifest: Any, database_name: str, schema: str, seeds: Path) -> None
         node.schema = schema
         if str(node.resource_type) == "seed":
             node.original_file_path = str(seeds.absolute() / node.path)
-    _tag_comparing_tests(manifest)
     for node in [*manifest.nodes.values(), *manifest.sources.values()]:
         node.database = database_name
         if node.relation_name:
@@ -143,17 +140,6 @@ def _quote_names() -> None:
     BaseRelation.quoted = quoted
     PostgresAdapter.quote = classmethod(quoted)
     PostgresAdapter.verify_database = verify_database
-
-
-def _tag_comparing_tests(manifest: Any) -> None:
-    """Tag the data tests that compare a table that was built with something read at another time, for the selectors."""
-    kinds = {key: str(node.config.materialized) for key, node in manifest.nodes.items()}
-    for node in manifest.nodes.values():
-        if str(node.resource_type) != "test" or COMPARING in node.tags:
-            continue
-        parents = {key: kinds.get(key, "view") for key in node.depends_on.nodes if kinds.get(key) != "seed"}
-        if len(parents) > 1 and {*parents.values()} != {"view"}:
-            node.tags.append(COMPARING)
 
 
 class Dbt:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from crm_migrate import dbt_process
+from crm_migrate import dbt_process, left_out
 from crm_migrate.dbt_process import (
     BUILD_SCHEMA,
     THREADS,
@@ -71,8 +71,9 @@ def build(
     on_progress: Callable[[Progress], None] | None = None,
     schema: str = BUILD_SCHEMA,
     moving: bool = False,
+    sources_built: bool = False,
 ) -> TransformResult:
-    """Load the mappings, build the selected models and run their data tests.
+    """Load the mappings, build the selected models and run their data tests, but for those that PostgreSQL answers.
 
     The run must have registered the build schema in `crm_migration.builds`: dbt reads its run id there.
 
@@ -84,6 +85,7 @@ def build(
         schema: where everything is built.
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them
             would fail for no fault of theirs, and are left to a build under the lock.
+        sources_built: `sources_only` was built for this run; its mappings, views and tests are not gone through again.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
@@ -99,9 +101,11 @@ def build(
 
     began = time.monotonic()
     with dbt_process.opened(settings, schema) as dbt:
-        selector = f"{select}_while_people_work" if moving else select
+        left_out.mark(dbt.manifest, moving=moving, sources_built=sources_built)
         results = dbt.run(
-            "build", "--selector", selector, "--exclude-resource-type", "unit_test", on_progress=batch_done
+            *("build", "--selector", f"{select}_by_the_program"),
+            *("--exclude-resource-type", "unit_test"),
+            on_progress=batch_done,
         )
     _refuse_failures(results, f"The build of {select} for run {run_id} failed")
     return TransformResult(
