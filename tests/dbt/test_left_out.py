@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 import pytest
 
 from crm_migrate import database as db
-from crm_migrate import dbt_process, left_out
+from crm_migrate import dbt_process, gates, left_out
 from crm_migrate.dbt_process import Dbt
 from installation import Installation, built_templates, stock  # noqa: F401  # fixtures
 
@@ -87,9 +87,87 @@ def test_program_leaves_out_what_is_tagged_and_an_analyst_nothing(dbt: Dbt) -> N
     assert {"stage_mapping", "stg_legacy__deals", "unique_stg_legacy__deals_deal_id"} < sources
     assert "contact_has_at_most_one_primary_organization" not in comparing
     assert "employer_is_the_primary_organization" in comparing - sources
-    left_out.mark(dbt.manifest, sources_built=True)
-    assert listed(dbt, "--selector", "stage_1_by_the_program") == of_analyst["stage_1"] - enforced - sources
     # what the sources' own build asked
     assert sources <= of_analyst["sources_only"]
-    left_out.mark(dbt.manifest, moving=True, sources_built=True)
-    assert listed(dbt, "--selector", "stage_1_by_the_program") == of_analyst["stage_1"] - enforced - sources - comparing
+    gate = {dbt.manifest.nodes[key].name for key in left_out.tests_of_the_gate(dbt.manifest)}
+    left = enforced | sources | gate
+    left_out.mark(dbt.manifest, within_run=True)
+    assert listed(dbt, "--selector", "stage_1_by_the_program") == of_analyst["stage_1"] - left
+    left_out.mark(dbt.manifest, moving=True, within_run=True)
+    assert listed(dbt, "--selector", "stage_1_by_the_program") == of_analyst["stage_1"] - left - comparing
+
+
+# what makes the test fail must make the check of the gate fail that takes its place
+SABOTAGE: dict[str, LiteralString] = {
+    "contact_has_at_most_one_primary_organization": "insert into crm_build.contact_organizations"
+    " (contact_id, organization_id, is_primary_organization, origin) select contact_id, other.company_id, true, 'deal'"
+    " from crm_build.contact_organizations as links cross join lateral (select company_id from"
+    " crm_build.stg_legacy__companies as companies where companies.company_id not in (select organization_id from"
+    " crm_build.contact_organizations as own where own.contact_id = links.contact_id) limit 1) as other"
+    " where is_primary_organization limit 1",
+    "contact_is_linked_to_an_organization_once": "insert into crm_build.contact_organizations"
+    " (contact_id, organization_id, is_primary_organization, origin)"
+    " select contact_id, organization_id, false, origin from crm_build.contact_organizations limit 1",
+    "opportunity_has_one_primary_participant_per_role": "insert into crm_build.opportunity_participants"
+    " (opportunity_id, organization_id, role, is_primary, origin) select opportunity_id, organization_id, role, true,"
+    " origin from crm_build.opportunity_participants where is_primary limit 1",
+    "pair_has_at_most_one_active_relationship": "insert into crm_build.principal_distributor_relationships"
+    " (principal_organization_id, distributor_organization_id, status, origin) select principal_organization_id,"
+    " distributor_organization_id, 'active', origin from crm_build.principal_distributor_relationships"
+    " where status = 'active' limit 1",
+    "unique_activities_legacy_task_id": "insert into crm_build.activities (activity_type, contact_id, legacy_task_id)"
+    " select activity_type, contact_id, legacy_task_id from crm_build.activities limit 1",
+    "relationships_contact_organizations_contact_id": "update crm_build.contact_organizations set contact_id = -1"
+    " where id = (select max(id) from crm_build.contact_organizations)",
+    "relationships_contact_organizations_organization_id": "update crm_build.contact_organizations"
+    " set organization_id = -1 where id = (select max(id) from crm_build.contact_organizations)",
+    "relationships_opportunity_participants_opportunity_id": "update crm_build.opportunity_participants"
+    " set opportunity_id = -1 where id = (select max(id) from crm_build.opportunity_participants)",
+    "relationships_opportunity_participants_organization_id": "update crm_build.opportunity_participants"
+    " set organization_id = -1 where id = (select max(id) from crm_build.opportunity_participants)",
+    "relationships_activities_contact_id": "update crm_build.activities set contact_id = -1"
+    " where id = (select max(id) from crm_build.activities)",
+    "relationships_activities_organization_id": "update crm_build.activities set organization_id = -1"
+    " where id = (select max(id) from crm_build.activities)",
+}
+
+
+WITHOUT_KEYS = """
+    do $$
+    declare
+        found record;
+    begin
+        for found in
+            select format('alter table %s drop constraint %I', conrelid::regclass, conname) as statement
+            from pg_catalog.pg_constraint where connamespace = 'crm_build'::regnamespace and contype = 'f'
+            union all
+            select format('drop index %s', indexrelid::regclass)
+            from pg_catalog.pg_index inner join pg_catalog.pg_class on pg_class.oid = indrelid
+            where relnamespace = 'crm_build'::regnamespace and indisunique and not indisprimary
+        loop
+            execute found.statement;
+        end loop;
+    end
+    $$
+"""
+
+
+def test_gate_finds_whatever_makes_a_test_fail_that_is_left_to_it(stock: Installation) -> None:  # noqa: F811
+    connection = stock.connection
+    with dbt_process.opened(stock.settings, dbt_process.BUILD_SCHEMA) as dbt:
+        of_gate = {dbt.manifest.nodes[key].name: id for key, id in left_out.tests_of_the_gate(dbt.manifest).items()}
+        results = dbt.run("test", "--select", *of_gate)
+    asked = [item for item in results if item.node.name in of_gate]
+    checks = {check.id: check.query for check in gates.read_checks("target")}
+    assert {item.node.name: str(item.status) for item in asked} == dict.fromkeys(of_gate, "pass")
+    connection.execute(WITHOUT_KEYS)
+    assert len(SABOTAGE) == len(asked)
+    for item in asked:
+        name, test, check = item.node.name, item.node.compiled_code, checks[of_gate[item.node.name]]
+        sabotage = next(query for start, query in SABOTAGE.items() if name.startswith(start))
+        with connection.transaction(force_rollback=True):
+            for query in (test, check):
+                assert connection.execute(query.encode()).fetchall() == [], name
+            assert connection.execute(sabotage).rowcount == 1, name
+            for query in (test, check):
+                assert connection.execute(query.encode()).fetchall() != [], f"{name}, {of_gate[name]}"

@@ -10,19 +10,19 @@ TAG = "left_out_by_the_program"
 _VIEW = "view"
 
 
-def mark(manifest: Any, *, moving: bool = False, sources_built: bool = False) -> None:
+def mark(manifest: Any, *, moving: bool = False, within_run: bool = False) -> None:
     """Tag what the next build leaves out, and nothing else.
 
     Args:
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them would
             fail for no fault of theirs.
-        sources_built: mappings and staging were built, and their tests asked, by the same run.
+        within_run: the same run has built mappings and staging and asked their tests, and it will ask the target gate.
     """
     names = set(enforced_tests(manifest))
     if moving:
         names |= set(comparing_tests(manifest))
-    if sources_built:
-        names |= set(source_nodes(manifest))
+    if within_run:
+        names |= {*source_nodes(manifest), *tests_of_the_gate(manifest)}
     for key, node in manifest.nodes.items():
         tags = [tag for tag in node.tags if tag != TAG]
         node.tags = [*tags, TAG] if key in names else tags
@@ -49,6 +49,11 @@ def source_nodes(manifest: Any) -> Iterator[str]:
     for key, node in _tests(manifest):
         if node.depends_on.nodes and own.issuperset(node.depends_on.nodes):
             yield key
+
+
+def tests_of_the_gate(manifest: Any) -> dict[str, str]:
+    """The data tests that say which check of the target gate asks the same, with its id."""
+    return {key: str(node.config.meta["asked_by"]) for key, node in _tests(manifest) if "asked_by" in node.config.meta}
 
 
 def enforced_tests(manifest: Any) -> Iterator[str]:

@@ -71,7 +71,7 @@ def build(
     on_progress: Callable[[Progress], None] | None = None,
     schema: str = BUILD_SCHEMA,
     moving: bool = False,
-    sources_built: bool = False,
+    within_run: bool = False,
 ) -> TransformResult:
     """Load the mappings, build the selected models and run their data tests, but for those that PostgreSQL answers.
 
@@ -85,7 +85,8 @@ def build(
         schema: where everything is built.
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them
             would fail for no fault of theirs, and are left to a build under the lock.
-        sources_built: `sources_only` was built for this run; its mappings, views and tests are not gone through again.
+        within_run: `sources_only` was built for this run, and the target gate will be asked: what the one has built and
+            tested, and what the other asks, is left out.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
@@ -101,7 +102,7 @@ def build(
 
     began = time.monotonic()
     with dbt_process.opened(settings, schema) as dbt:
-        left_out.mark(dbt.manifest, moving=moving, sources_built=sources_built)
+        left_out.mark(dbt.manifest, moving=moving, within_run=within_run)
         results = dbt.run(
             *("build", "--selector", f"{select}_by_the_program"),
             *("--exclude-resource-type", "unit_test"),

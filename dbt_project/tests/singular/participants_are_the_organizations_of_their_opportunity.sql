@@ -1,4 +1,4 @@
--- both ways, and with multiplicity
+-- both ways, and with multiplicity: what is expected counts up, what is there counts down
 with
 
 expected as (
@@ -16,26 +16,29 @@ expected as (
     where party.organization_id is not null
 ),
 
-actual as (
+counted as (
     select
         opportunity_id,
         organization_id,
-        role::text as role
+        role,
+        1 as difference
+    from expected
+
+    union all
+
+    select
+        opportunity_id,
+        organization_id,
+        role::text as role,
+        -1 as difference
     from {{ ref('opportunity_participants') }}
-),
-
-missing as (
-    select * from expected
-    except all
-    select * from actual
-),
-
-additional as (
-    select * from actual
-    except all
-    select * from expected
 )
 
-select * from missing
-union all
-select * from additional
+select
+    opportunity_id,
+    organization_id,
+    role,
+    sum(difference) as difference
+from counted
+group by opportunity_id, organization_id, role
+having sum(difference) <> 0

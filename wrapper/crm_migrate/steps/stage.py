@@ -102,7 +102,7 @@ def transform_sources(stage: Stage, work: Work) -> None:
 
 def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> None:
     """Build the marts of one stage in the build schema, batch by batch."""
-    result = transform.build(stage.settings, stage.run.run_id, selector, moving=stage.moving, sources_built=True)
+    result = transform.build(stage.settings, stage.run.run_id, selector, moving=stage.moving, within_run=True)
     work.rows = database.scalar(
         stage.connection,
         "select coalesce(sum(rows_written), 0)::bigint from crm_migration.batches"

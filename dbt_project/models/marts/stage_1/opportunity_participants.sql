@@ -4,10 +4,15 @@ with
 
 participants as (
     select * from {{ ref('int_deals__participants') }}
+    where {{ batch_filter('id') }}
 ),
 
+-- a range of participants is one of their deals, too; else every batch would look through all opportunities
 opportunities as (
-    select * from {{ ref('opportunities') }}
+    select opportunities.*
+    from {{ ref('opportunities') }} as opportunities
+    where opportunities.id between
+        (select min(participants.deal_id) from participants) and (select max(participants.deal_id) from participants)
 ),
 
 -- a deal that the target refused has no participants either
