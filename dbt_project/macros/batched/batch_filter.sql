@@ -1,6 +1,6 @@
 {#-
-  Marks where the range of a batch belongs in a model that is `batched`. As it stands it is valid SQL that keeps every
-  row, so the model can be run and unit-tested by itself.
+  Marks where the range of a batch belongs in a model that is `batched`, and the keys that are made anew in a table. As it
+  stands it is valid SQL that keeps every row, so the model can be run and unit-tested by itself.
 
   A model without a mark is filtered from outside, on its batch_key; PostgreSQL pushes that down through most queries,
   but a range does not travel from one side of a join to the other.

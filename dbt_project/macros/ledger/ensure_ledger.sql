@@ -10,6 +10,7 @@ create schema if not exists {{ ledger }};
 {{ ledger_tables(ledger) }}
 {{ ledger_planning(ledger) }}
 {{ ledger_loading(ledger) }}
+{{ redo_functions(ledger) }}
 commit;
 {% endmacro %}
 

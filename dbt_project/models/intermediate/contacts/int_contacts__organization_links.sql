@@ -9,6 +9,7 @@ with
 
 contacts as (
     select * from {{ ref('stg_legacy__contacts') }}
+    where {{ batch_filter('contact_id') }}
 ),
 
 companies as (
@@ -21,6 +22,7 @@ deals as (
 
 deal_contacts as (
     select * from {{ ref('int_deals__contacts') }}
+    where {{ batch_filter('contact_id') }}
 ),
 
 employer_links as (

@@ -17,6 +17,7 @@ roles as (
         'customer' as role,
         1 as role_order
     from deal_organizations
+    where {{ batch_filter('deal_id') }}
 
     union all
 
@@ -26,6 +27,7 @@ roles as (
         'principal' as role,
         2 as role_order
     from deal_organizations
+    where {{ batch_filter('deal_id') }}
 
     union all
 
@@ -35,6 +37,7 @@ roles as (
         'distributor' as role,
         3 as role_order
     from deal_organizations
+    where {{ batch_filter('deal_id') }}
 ),
 
 final as (

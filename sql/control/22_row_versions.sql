@@ -1,0 +1,110 @@
+-- Which rows a table had at a moment, and in which version. A version is the transaction that wrote the row: a row that
+-- still has it is the same row, whoever read it in between. The hash is of the row's text, as in the fingerprint.
+
+create or replace function crm_migration.versions_name(label text, relation regclass) returns text
+language sql
+immutable
+set search_path = ''
+as $$ select format('crm_build.%I', 'versions_' || label || '_' || relation::oid) $$;
+
+create or replace function crm_migration.changes_name(label text, relation regclass) returns text
+language sql
+immutable
+set search_path = ''
+as $$ select format('crm_build.%I', 'changes_' || label || '_' || relation::oid) $$;
+
+-- Returns how many rows there are; null for a table without a primary key, whose rows cannot be told apart.
+create or replace function crm_migration.remember_versions(label text, relation regclass) returns bigint
+language plpgsql
+set search_path = ''
+set timezone = 'UTC'
+set datestyle = 'ISO, YMD'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set row_security = off
+as $$
+declare
+    key text := (
+        select string_agg(format('%1$I', part), ', ' order by position)
+        from unnest(crm_migration.key_of(relation)) with ordinality as key_part (part, position)
+    );
+    total bigint;
+begin
+    if key is null then
+        return null;
+    end if;
+    execute format(
+        'create table %s as select %s, content.xmin as "crm version", hashtextextended((content.*)::text, 1) as "crm hash"'
+        ' from only %s as content',
+        crm_migration.versions_name(label, relation), key, relation
+    );
+    get diagnostics total = row_count;
+    execute format('analyze %s', crm_migration.versions_name(label, relation));
+    return total;
+end
+$$;
+
+-- Finds the keys of the rows that are new, gone or of another version. Returns how many.
+create or replace function crm_migration.find_changes(label text, relation regclass) returns bigint
+language plpgsql
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+set row_security = off
+as $$
+declare
+    key text := (
+        select string_agg(format('%1$I', part), ', ' order by position)
+        from unnest(crm_migration.key_of(relation)) with ordinality as key_part (part, position)
+    );
+    changes constant text := crm_migration.changes_name(label, relation);
+    total bigint;
+begin
+    execute format('drop table if exists %s', changes);
+    execute format(
+        'create table %s as select %s, before."crm version" is not null as "crm was", now."crm version" is not null as "crm is"'
+        ' from %s as before full join (select %2$s, content.xmin as "crm version" from only %4$s as content) as now using (%2$s)'
+        ' where before."crm version" is distinct from now."crm version"',
+        changes, key, crm_migration.versions_name(label, relation), relation
+    );
+    get diagnostics total = row_count;
+    execute format('alter table %s add primary key (%s)', changes, key);
+    execute format('analyze %s', changes);
+    return total;
+end
+$$;
+
+-- What the table holds, by the books: the rows that did not change as they were remembered, the others as they are. It must
+-- be what reading all of it says, or a change was missed.
+create or replace function crm_migration.expected_content(label text, relation regclass, out row_count bigint, out hash numeric)
+language plpgsql
+set search_path = ''
+set timezone = 'UTC'
+set datestyle = 'ISO, YMD'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set row_security = off
+set jit = off
+set work_mem = '128MB'
+as $$
+declare
+    key text := (
+        select string_agg(format('%1$I', part), ', ' order by position)
+        from unnest(crm_migration.key_of(relation)) with ordinality as key_part (part, position)
+    );
+begin
+    execute format(
+        'select sum(rows)::bigint, sum(hash) from ('
+        '    select count(*) as rows, coalesce(sum("crm hash"::numeric), 0) as hash from %1$s'
+        '    union all'
+        '    select -count(*), -coalesce(sum(before."crm hash"::numeric), 0) from %1$s as before inner join %2$s as changes using (%3$s)'
+        '    union all'
+        '    select count(*), coalesce(sum(hashtextextended((content.*)::text, 1)::numeric), 0)'
+        '    from only %4$s as content inner join %2$s as changes using (%3$s)'
+        ') as books',
+        crm_migration.versions_name(label, relation), crm_migration.changes_name(label, relation), key, relation
+    ) into row_count, hash;
+end
+$$;

@@ -1,0 +1,1 @@
+-- whole: category_key

@@ -1,0 +1,1 @@
+-- whole: identifier_type, identifier

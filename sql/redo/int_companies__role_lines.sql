@@ -1,0 +1,1 @@
+-- whole: company_id, role

@@ -1,0 +1,11 @@
+-- holds for: ea00d2abe39b7f83
+-- by: deal_id
+-- A deal that changed; one that had or names a contact that changed.
+select id as key from {deals}
+union all
+select kept.deal_id from crm_build.int_deals__contacts as kept inner join {contacts} as contacts on contacts.id = kept.contact_id
+union all
+select deals.deal_id
+from crm_build.stg_legacy__deals as deals
+cross join lateral unnest(deals.contact_ids) as member (contact_id)
+inner join {contacts} as contacts on contacts.id = member.contact_id

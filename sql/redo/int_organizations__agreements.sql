@@ -1,0 +1,1 @@
+-- whole: principal_organization_id, distributor_organization_id, rank_in_pair

@@ -1,0 +1,3 @@
+-- holds for: f5fadc9353c13ee6
+-- With all of an opportunity that is made anew: its participants go with the row that is replaced.
+select id as key from {int_deals__participants}
