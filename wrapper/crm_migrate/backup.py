@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from crm_migrate import backup_files, content, database, fault_points, tools
+from crm_migrate import backup_delta, backup_files, content, database, fault_points, tools
 from crm_migrate.backup_files import (
     LEGACY_UNTOUCHED,
     MANIFEST,
@@ -45,6 +45,7 @@ __all__ = [
     "RestoreTargetNotEmpty",
     "RestoreTest",
     "RestoreTestFailed",
+    "compare",
     "copy_roles",
     "create",
     "delete",
@@ -52,6 +53,8 @@ __all__ = [
     "read",
     "restore",
     "restore_test",
+    "split_schemas",
+    "tested",
     "verify",
 ]
 
@@ -94,6 +97,7 @@ def create(
     run_id: str,
     folder: Path,
     locked_state: Mapping[str, Any] | None = None,
+    snapshot: str | None = None,
 ) -> Backup:
     """Dump the database into a new folder below `folder`.
 
@@ -105,6 +109,7 @@ def create(
         run_id: names the folder.
         folder: where backups are kept.
         locked_state: what the maintenance lock found before it changed anything.
+        snapshot: an exported one, for a dump that others read beside; its own by default.
 
     Raises:
         tools.ToolMissing, tools.ToolTooOld: no pg_dump for this server.
@@ -117,12 +122,15 @@ def create(
     with disk_errors(folder):
         path = backup_files.new_folder(folder, f"{_file_name(database_name)}-{run_id}")
     try:
-        dumped, not_dumped = _split_schemas(connection, settings)
+        dumped, not_dumped = split_schemas(connection, settings)
         with connection.transaction(), disk_errors(path):
             connection.execute("set transaction isolation level repeatable read, read only")
             # the transaction idles while pg_dump works
             connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
-            snapshot = database.scalar(connection, "select pg_export_snapshot()")
+            if snapshot is None:
+                snapshot = database.scalar(connection, "select pg_export_snapshot()")
+            else:
+                connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
             arguments = ["--format=directory", f"--jobs={JOBS}", "--compress=1", f"--file={path / 'dump'}"]
             arguments += [f"--snapshot={snapshot}", "--no-password"]
             arguments += [f"--exclude-schema={_pattern(name)}" for name in not_dumped["schemas"]]
@@ -199,39 +207,55 @@ def restore(path: Path, dsn: str, *, own_roles: bool | None = None) -> Backup:
             state="The database that was restored into is incomplete. The origin and the backup are as they were.",
             next="Drop the incomplete database, remove the cause, restore again.",
         )
+    if backup.delta is not None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            backup_delta.bring(connection, backup)
     return backup
 
 
 def restore_test(connection: Connection, settings: Settings, backup: Backup) -> RestoreTest:
     """Restore into a scratch database, compare counts and hashes of every table, drop it.
 
-    The scratch database is on the same server; where this role may not create one, in a private server on this machine.
+    Raises:
+        BackupIncomplete, BackupAltered, RestoreFailed, RestoreTestFailed: there is no backup to rely on.
+    """
+    with tested(connection, settings, backup) as (result, _):
+        return result
+
+
+@contextmanager
+def tested(
+    connection: Connection, settings: Settings, backup: Backup
+) -> Iterator[tuple[RestoreTest, Settings]]:
+    """A scratch database into which the backup was restored and compared; dropped when the block ends.
+
+    It is on the same server; where this role may not create one, in a private server on this machine.
 
     Raises:
         BackupIncomplete, BackupAltered, RestoreFailed, RestoreTestFailed: there is no backup to rely on.
     """
     begun = time.monotonic()
+    with _scratch(connection, settings, backup) as (scratch, where):
+        restore(backup.path, scratch.dsn)
+        fault_points.reached("backup.restored")
+        compare(backup, scratch)
+        rows = sum(table.rows for table in backup.tables.values())
+        yield RestoreTest(True, where, len(backup.tables), rows, round(time.monotonic() - begun, 3)), scratch
+
+
+@contextmanager
+def _scratch(connection: Connection, settings: Settings, backup: Backup) -> Iterator[tuple[Settings, str]]:
     if _has_attribute(connection, "rolcreatedb"):
         place = f"crm_scratch_{backup.run_id}"[:63]
         with _scratch_database(connection, place):
             fault_points.reached("backup.scratch-made")
-            scratch = make_conninfo(settings.dsn, dbname=place)
-            restore(backup.path, scratch)
-            fault_points.reached("backup.restored")
-            _compare(backup, dataclasses.replace(settings, dsn=scratch))
-        where = f"database {place}"
+            yield dataclasses.replace(settings, dsn=make_conninfo(settings.dsn, dbname=place)), f"database {place}"
     else:
         with EmbeddedServer() as server:
             with psycopg.connect(server.dsn(), autocommit=True) as admin:
                 copy_roles(connection, admin)
                 admin.execute("create database crm_scratch template template0")
-            restore(backup.path, server.dsn("crm_scratch"))
-            _compare(backup, dataclasses.replace(settings, dsn=server.dsn("crm_scratch")))
-        where = "private server"
-    rows = sum(table.rows for table in backup.tables.values())
-    return RestoreTest(
-        ok=True, place=where, tables=len(backup.tables), rows=rows, seconds=round(time.monotonic() - begun, 3)
-    )
+            yield dataclasses.replace(settings, dsn=server.dsn("crm_scratch")), "private server"
 
 
 def copy_roles(origin: Connection, target: Connection) -> None:
@@ -277,7 +301,12 @@ def _has_attribute(connection: Connection, attribute: Literal["rolsuper", "rolcr
     return bool(database.scalar(connection, query.format(sql.Identifier(attribute))))
 
 
-def _compare(backup: Backup, scratch: Settings) -> None:
+def compare(backup: Backup, scratch: Settings) -> None:
+    """Hold what was restored against the manifest.
+
+    Raises:
+        RestoreTestFailed: a table is missing, additional or different.
+    """
     schemas = {name.split(".", 1)[0] for name in backup.tables}
     with database.connect(scratch, application="crm-migrate restore test") as connection:
         wrong = content.differences(backup.tables, content.read(connection, schemas))
@@ -349,7 +378,7 @@ _DATABASE_SETTINGS = """
 """
 
 
-def _split_schemas(connection: Connection, settings: Settings) -> tuple[set[str], dict[str, Any]]:
+def split_schemas(connection: Connection, settings: Settings) -> tuple[set[str], dict[str, Any]]:
     """The schemas to dump, and everything that is left out, for the manifest."""
     query = "select nspname from pg_catalog.pg_namespace where not starts_with(nspname, 'pg_')"
     every = {row[0] for row in connection.execute(query)} - {"information_schema"}

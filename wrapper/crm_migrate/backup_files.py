@@ -19,7 +19,9 @@ from crm_migrate.content import TableContent
 from crm_migrate.errors import Exit, MigrationError, Passing
 
 MANIFEST = "manifest.json"
-FORMAT = "crm-migrate/backup/1"
+FORMAT = "crm-migrate/backup/2"
+# without `delta`
+_EARLIER_FORMAT = "crm-migrate/backup/1"
 LEGACY_UNTOUCHED = "No cutover was made; the legacy tables are as they were."
 
 
@@ -66,6 +68,8 @@ class Backup:
     tables: Mapping[str, TableContent]
     not_dumped: Mapping[str, Any]
     locked_state: Mapping[str, Any] | None
+    # what changed between the dump and the lock, table by table: see backup_delta
+    delta: Mapping[str, Any] | None = None
 
     @property
     def bytes(self) -> int:
@@ -91,7 +95,7 @@ def read(path: Path) -> Backup:
             f"{path / MANIFEST} cannot be read.", why=str(error), next="crm-migrate backup create"
         ) from error
     try:
-        if document.pop("format") != FORMAT:
+        if document.pop("format") not in (FORMAT, _EARLIER_FORMAT):
             raise ValueError("another format")
         document["created_at"] = datetime.fromisoformat(document["created_at"])
         document["tables"] = {name: TableContent(**values) for name, values in document["tables"].items()}
@@ -162,6 +166,7 @@ def write(backup: Backup) -> Backup:
         "tables": {name: table.as_dict() for name, table in backup.tables.items()},
         "not_dumped": backup.not_dumped,
         "locked_state": backup.locked_state,
+        "delta": backup.delta,
     }
     unfinished = backup.path / f"{MANIFEST}.unfinished"
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -47,13 +47,23 @@ class TableContent:
         return {"rows": self.rows, "hash": self.hash}
 
 
+def as_text(connection: Connection) -> None:
+    """Have the values of this transaction written as text in one way, and hidden rows refused."""
+    for name, value in _TEXT_FORM.items():
+        connection.execute("select set_config(%s, %s, true)", [name, value])
+
+
+def tables(connection: Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
+    """Schema and name of every table of the schemas that a dump has."""
+    return [(row[0], row[1]) for row in connection.execute(_TABLES, [list(schemas)])]
+
+
 def read(connection: Connection, schemas: Iterable[str]) -> dict[str, TableContent]:
     """Count and hash every table of the schemas, in the transaction that is open, or one statement each."""
     with connection.transaction():
-        for name, value in _TEXT_FORM.items():
-            connection.execute("select set_config(%s, %s, true)", [name, value])
-        tables = connection.execute(_TABLES, [list(schemas)]).fetchall()
-        return {f"{schema}.{table}": _read_table(connection, schema, table) for schema, table in tables}
+        as_text(connection)
+        found = tables(connection, schemas)
+        return {f"{schema}.{table}": _read_table(connection, schema, table) for schema, table in found}
 
 
 def _read_table(connection: Connection, schema: str, table: str) -> TableContent:
