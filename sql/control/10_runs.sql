@@ -49,6 +49,8 @@ create table if not exists crm_migration.builds (
     run_id text not null,
     batch_size integer not null
 );
+-- a dry run's build that waits for its apply, and how many transactions there had been by then
+alter table crm_migration.builds add column if not exists kept_at timestamptz, add column if not exists kept_transaction numeric;
 
 create table if not exists crm_migration.findings (
     run_id text not null,

@@ -5,13 +5,13 @@ create or replace function crm_migration.versions_name(label text, relation regc
 language sql
 immutable
 set search_path = ''
-as $$ select format('crm_build.%I', 'versions_' || label || '_' || relation::oid) $$;
+as $$ select format('crm_versions.%I', 'versions_' || label || '_' || relation::oid) $$;
 
 create or replace function crm_migration.changes_name(label text, relation regclass) returns text
 language sql
 immutable
 set search_path = ''
-as $$ select format('crm_build.%I', 'changes_' || label || '_' || relation::oid) $$;
+as $$ select format('crm_versions.%I', 'changes_' || label || '_' || relation::oid) $$;
 
 -- The columns of a table's primary key, for statements; null where its rows cannot be told apart, for want of a key or of an
 -- equality that is found without a search path. That of citext is found by way of text, which tells more apart.
@@ -48,6 +48,7 @@ begin
     if key is null then
         return null;
     end if;
+    execute format('drop table if exists %s', crm_migration.versions_name(label, relation));
     execute format(
         'create table %s as select %s, content.xmin as "crm version", hashtextextended((content.*)::text, 1) as "crm hash"'
         ' from only %s as content',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -124,6 +125,55 @@ def copy(connection: Connection, legacy: LegacySchema, settings: Settings | None
         rows = parallel.run(settings, pieces, application="crm-migrate archive")
     connection.execute("select crm_migration.keep_to_owner('crm_archive')")
     return sum(rows)
+
+
+def catch_up(connection: Connection, changes: Mapping[str, tuple[str, tuple[str, ...]]]) -> int:
+    """Bring copies that were made before the lock to the state under it. Safe to repeat under the lock.
+
+    Args:
+        changes: by table, the table with the keys of its changed rows, and the key; other tables are copied again.
+
+    Returns:
+        The rows that were new, gone or different.
+    """
+    total = 0
+    for name in tables(connection):
+        if name not in changes:
+            total += _copy(connection, name)
+            continue
+        place, key = changes[name]
+        source, target = sql.Identifier("public", name), sql.Identifier(SCHEMA, name)
+        parts = {
+            "source": source,
+            "target": target,
+            "changes": sql.SQL(place),
+            "key": sql.SQL(", ").join(map(sql.Identifier, key)),
+            "same": sql.SQL(" and ").join(
+                sql.SQL("kept.{0} = changes.{0}").format(sql.Identifier(part)) for part in key
+            ),
+            "columns": sql.SQL(", ").join(
+                sql.Identifier(row[0]) for row in connection.execute(_COLUMNS, [target.as_string(None)])
+            ),
+        }
+        with connection.transaction():
+            total += connection.execute(
+                sql.SQL("delete from {target} as kept using {changes} as changes where {same}").format(**parts)
+            ).rowcount
+            total += connection.execute(
+                sql.SQL(
+                    "insert into {target} ({columns})"
+                    " select {columns} from only {source} inner join {changes} using ({key})"
+                ).format(**parts)
+            ).rowcount
+        fault_points.reached(f"archive.{name}")
+    return total
+
+
+_COLUMNS = """
+    select attname from pg_catalog.pg_attribute
+    where attrelid = %s::regclass and attnum > 0 and not attisdropped
+    order by attnum
+"""
 
 
 def seal(connection: Connection, run_id: str) -> None:

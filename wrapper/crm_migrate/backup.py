@@ -125,12 +125,12 @@ def create(
         dumped, not_dumped = split_schemas(connection, settings)
         with connection.transaction(), disk_errors(path):
             connection.execute("set transaction isolation level repeatable read, read only")
+            if snapshot is not None:
+                # before any query
+                connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
             # the transaction idles while pg_dump works
             connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
-            if snapshot is None:
-                snapshot = database.scalar(connection, "select pg_export_snapshot()")
-            else:
-                connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
+            snapshot = snapshot or database.scalar(connection, "select pg_export_snapshot()")
             arguments = ["--format=directory", f"--jobs={JOBS}", "--compress=1", f"--file={path / 'dump'}"]
             arguments += [f"--snapshot={snapshot}", "--no-password"]
             arguments += [f"--exclude-schema={_pattern(name)}" for name in not_dumped["schemas"]]
@@ -224,9 +224,7 @@ def restore_test(connection: Connection, settings: Settings, backup: Backup) -> 
 
 
 @contextmanager
-def tested(
-    connection: Connection, settings: Settings, backup: Backup
-) -> Iterator[tuple[RestoreTest, Settings]]:
+def tested(connection: Connection, settings: Settings, backup: Backup) -> Iterator[tuple[RestoreTest, Settings]]:
     """A scratch database into which the backup was restored and compared; dropped when the block ends.
 
     It is on the same server; where this role may not create one, in a private server on this machine.
@@ -382,7 +380,7 @@ def split_schemas(connection: Connection, settings: Settings) -> tuple[set[str],
     """The schemas to dump, and everything that is left out, for the manifest."""
     query = "select nspname from pg_catalog.pg_namespace where not starts_with(nspname, 'pg_')"
     every = {row[0] for row in connection.execute(query)} - {"information_schema"}
-    derived = {name for name in every if name == "crm_build" or name.startswith("crm_build_")}
+    derived = {name for name in every if name in ("crm_build", "crm_versions") or name.startswith("crm_build_")}
     if not database.exists(connection, "crm_archive.deals"):
         derived |= every & {"crm_archive"}  # before the cutover it holds copies of what is dumped anyway
     foreign = {row[0] for row in connection.execute(_FOREIGN_SCHEMAS)} - derived - {settings.schema}

@@ -1,6 +1,7 @@
 """What changed between a backup's dump and the lock: rows as they are now, keys that are gone, numbers of sequences.
 
-The files lie beside the dump and are in the manifest with their checksums. A table without a primary key is in it whole.
+The files lie beside the dump and are in the manifest with their checksums. A table whose rows cannot be told apart is
+in it whole.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _SEQUENCES = """
     select nspname, relname
     from pg_catalog.pg_class
     inner join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-    where relkind = 'S' and nspname = any(%s) and has_sequence_privilege(pg_class.oid, 'select')
+    where relkind = 'S' and nspname = any(%s)
+        and case when relkind = 'S' then has_sequence_privilege(pg_class.oid, 'select') end
         -- of an extension, or of a temporary kind: not dumped either
         and relpersistence = 'p'
         and not exists (
@@ -116,7 +118,7 @@ def _write_table(connection: Connection, folder: Path, number: int, one: Changed
     columns = [row[0] for row in connection.execute(_COLUMNS, [relation.as_string(None)])]
     listed = sql.SQL(", ").join(sql.Identifier("crm row", name) for name in columns)
     rows = sql.SQL("select {} from only {} as {}").format(listed, relation, sql.Identifier("crm row"))
-    table = {
+    table: dict[str, Any] = {
         "schema": one.schema,
         "name": one.name,
         "columns": columns,
@@ -201,7 +203,9 @@ def _undisturbed(connection: Connection, relations: Sequence[str]) -> Iterator[N
 _FOREIGN_KEYS = """
     select
         format('alter table %%s drop constraint %%I', conrelid::regclass, conname) as drop_it,
-        format('alter table %%s add constraint %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as add_it
+        format(
+            'alter table %%s add constraint %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid)
+        ) as add_it
     from pg_catalog.pg_constraint
     where contype = 'f' and conparentid = 0
         and (conrelid = any(%s::regclass[]) or confrelid = any(%s::regclass[]))

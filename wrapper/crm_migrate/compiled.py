@@ -52,6 +52,14 @@ def read(settings: Settings, *, schema: str = dbt_process.BUILD_SCHEMA) -> tuple
     return tuple(_parents_first({model.name: model for model in found.values()}))
 
 
+def sources(settings: Settings, *, schema: str = dbt_process.BUILD_SCHEMA) -> list[str]:
+    """The legacy tables that have a part in any kept model, in either spelling."""
+    with dbt_process.opened(settings, schema) as dbt:
+        nodes: Mapping[str, Any] = {**dbt.manifest.nodes, **dbt.manifest.sources}
+        kept = [node for node in nodes.values() if str(node.resource_type) == "model" and _kind(node) in _KEPT]
+        return sorted({source for node in kept for source in _model(node, "", nodes).sources})
+
+
 def _kind(node: Any) -> str:
     return str(getattr(getattr(node, "config", None), "materialized", ""))
 

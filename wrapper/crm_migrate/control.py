@@ -8,6 +8,8 @@ from crm_migrate.settings import Settings
 
 SCHEMA = "crm_migration"
 BUILD_SCHEMA = "crm_build"
+# which legacy rows were read, and in which version; it goes with the build
+VERSIONS_SCHEMA = "crm_versions"
 
 
 def install(connection: Connection, settings: Settings) -> None:
@@ -36,11 +38,13 @@ def begin_build(connection: Connection, run_id: str, batch_size: int) -> None:
     if owner == run_id:
         return
     with connection.transaction():
-        connection.execute("drop schema if exists crm_build cascade")
+        connection.execute("drop schema if exists crm_build, crm_versions cascade")
         connection.execute("create schema crm_build")
+        connection.execute("create schema crm_versions")
         connection.execute(
             "insert into crm_migration.builds values (%s, %s, %s) on conflict (schema_name)"
-            " do update set run_id = excluded.run_id, batch_size = excluded.batch_size",
+            " do update set run_id = excluded.run_id, batch_size = excluded.batch_size,"
+            " kept_at = null, kept_transaction = null",
             [BUILD_SCHEMA, run_id, batch_size],
         )
     fault_points.reached("build.begun")
@@ -49,6 +53,14 @@ def begin_build(connection: Connection, run_id: str, batch_size: int) -> None:
 def end_build(connection: Connection) -> None:
     """Drop the build schema: its views would keep people from altering the tables that they read."""
     with connection.transaction():
-        connection.execute("drop schema if exists crm_build cascade")
+        connection.execute("drop schema if exists crm_build, crm_versions cascade")
         connection.execute("delete from crm_migration.builds where schema_name = %s", [BUILD_SCHEMA])
     fault_points.reached("build.ended")
+
+
+def renew_build(connection: Connection) -> None:
+    """Empty the build schema of a run; what is known of the legacy rows stays."""
+    with connection.transaction():
+        connection.execute("drop schema if exists crm_build cascade")
+        connection.execute("create schema crm_build")
+    fault_points.reached("build.renewed")

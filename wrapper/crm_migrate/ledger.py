@@ -218,6 +218,13 @@ def is_done(connection: Connection, run_id: str, name: str) -> bool:
     )
 
 
+def reopen(connection: Connection, run_id: str, name: str) -> None:
+    """Have a step done again that was done."""
+    connection.execute(
+        "update crm_migration.steps set state = 'pending' where run_id = %s and name = %s", [run_id, name]
+    )
+
+
 @contextmanager
 def step(connection: Connection, run: Run, name: str) -> Iterator[Work]:
     """Run a step: marked running before, done or failed after, with what `Work` gathered."""

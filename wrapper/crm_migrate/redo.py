@@ -7,7 +7,8 @@ right for one text of its model; when an analyst has changed the model since, al
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def read_rule(model: str, folder: Path = FOLDER) -> Rule | None:
 
 
 def rule_for(model: Model, folder: Path = FOLDER) -> Rule | None:
-    """The rule that is right for the model as it is now: its own, or all of it; None where not even that is possible."""
+    """The rule that is right for the model as it is now: its own, or all of it; None where neither is possible."""
     own = read_rule(model.name, folder)
     if own is not None and (own.whole or own.holds_for == model.text):
         return own
@@ -107,7 +108,7 @@ def run(
         free = [model for model in waiting if model.models <= done]
         found = parallel.run(
             settings,
-            [_piece(settings, run_id, model, changes) for model in free],
+            [_piece(run_id, model, changes) for model in free],
             database_name=database_name,
             session={"search_path": f"{BUILD_SCHEMA}, public, extensions"},
             application="crm-migrate redo",
@@ -118,15 +119,12 @@ def run(
     return seconds
 
 
-def _piece(settings, run_id, model, changes):  # type: ignore[no-untyped-def]
-    del settings
+def _piece(run_id: str, model: Model, changes: Mapping[str, str]) -> Callable[[Connection], float]:
     return lambda connection: redo(connection, run_id, model, changes)
 
 
 def redo(connection: Connection, run_id: str, model: Model, changes: Mapping[str, str]) -> float:
     """Bring one model up to date, unless that was done; returns the seconds that it took."""
-    import time
-
     rule = rule_for(model)
     if rule is None:
         raise ValueError(f"{model.name} has neither a rule nor a key")
@@ -149,7 +147,8 @@ def _statement(
     places |= {name: sql.SQL(_redone(name)) for name in model.models}
     present = sql.Identifier(BUILD_SCHEMA, model.name)
     ledger = sql.Identifier(LEDGER)
-    if not any(_has_rows(connection, place) for place in places.values()):
+    unknown = [name for name in model.sources if name not in changes and _is_legacy(connection, name)]
+    if not unknown and not any(_has_rows(connection, place) for place in places.values()):
         return sql.SQL("create table {} as select * from {} limit 0").format(sql.SQL(_redone(model.name)), present)
     if model.kind == "batched":
         stale = _stale(rule, places) if rule.stale else _every_key(connection, run_id, model)
@@ -181,7 +180,7 @@ def restricted(query: str, by: str) -> str:
 
 
 def _stale(rule: Rule, places: Mapping[str, sql.SQL]) -> sql.Composed:
-    return sql.SQL(rule.stale).format(**places)  # type: ignore[arg-type]  # a file of the project
+    return sql.SQL(rule.stale).format(**places)
 
 
 def _every_key(connection: Connection, run_id: str, model: Model) -> sql.Composed:
@@ -199,6 +198,10 @@ def _every_key(connection: Connection, run_id: str, model: Model) -> sql.Compose
 
 def _has_rows(connection: Connection, place: sql.SQL) -> bool:
     return bool(database.scalar(connection, sql.SQL("select exists (select from {})").format(place)))
+
+
+def _is_legacy(connection: Connection, table: str) -> bool:
+    return database.exists(connection, sql.Identifier("public", table).as_string(None))
 
 
 def _redone(model: str) -> str:

@@ -123,6 +123,27 @@ def build(
     )
 
 
+def views(settings: Settings, *, schema: str = BUILD_SCHEMA) -> None:
+    """Make the views anew, also those in the middle, on tables that are there.
+
+    Raises:
+        TransformFailed: one of its subclasses says what to do about it.
+    """
+    run(settings, "run", "--select", "config.materialized:view", schema=schema)
+
+
+def data_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> int:
+    """Run all data tests on what is there; returns how many.
+
+    Raises:
+        TransformFailed: one of its subclasses says what to do about it.
+    """
+    with dbt_process.opened(settings, schema) as dbt:
+        results = dbt.run("test", "--select", "test_type:data")
+    _refuse_failures(results, "The tests of what was built failed")
+    return len(results)
+
+
 def run(settings: Settings, *command: str, schema: str = BUILD_SCHEMA) -> list[str]:
     """Run any dbt command that works on nodes, such as `build --select +opportunities`.
 

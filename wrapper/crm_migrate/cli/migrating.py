@@ -26,6 +26,9 @@ def apply(
             "--deadline", help="HH:MM, UTC: stop unlocked when the cutover would be later.", show_default=False
         ),
     ] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Build all anew under the lock, whatever the dry run left.")
+    ] = False,
     confirm_database: ConfirmDatabase = None,
     report: Report = None,
     json: Json = False,
@@ -48,7 +51,7 @@ def apply(
             call.confirm_database(connection, confirm_database)
 
             def migrate(connection: Connection) -> ApplyReport:
-                done = step.run(connection, call.settings, watch, deadline=until)
+                done = step.run(connection, call.settings, watch, deadline=until, cold=cold)
                 if report is not None:
                     link = lineage.link_from(call.settings, report.parent)
                     report_html.write_apply(connection, done, report, lineage=link)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from crm_migrate import cutover, database, inputs, ledger, legacy, lock
+from crm_migrate import cutover, database, inputs, kept_build, ledger, legacy, lock
 from crm_migrate.database import Connection
 from crm_migrate.errors import NoGo, WrongState
 from crm_migrate.ledger import Run
@@ -24,8 +24,14 @@ class AlreadyMigrated(WrongState):
     code = "CRM-401"
 
 
-def begin(connection: Connection, settings: Settings, steps: Sequence[str]) -> tuple[Run, LegacySchema]:
-    """Start a run with these steps, when a passed dry run of exactly this allows it.
+def begin(
+    connection: Connection, settings: Settings, steps: Mapping[str, Sequence[str]], *, cold: bool = False
+) -> tuple[Run, LegacySchema]:
+    """Start a run, when a passed dry run of exactly this allows it.
+
+    Args:
+        steps: those of a `warm` run, which goes on with the dry run's build, and those of a `cold` one.
+        cold: build everything anew under the lock, whatever was kept.
 
     Raises:
         AlreadyMigrated: there is nothing to do.
@@ -64,16 +70,18 @@ def begin(connection: Connection, settings: Settings, steps: Sequence[str]) -> t
             why="A carried trigger is exercised on a restored copy, where it can do no harm.",
             next="crm-migrate dry-run --on-copy",
         )
+    why_not = "asked for" if cold else kept_build.why_not(connection, tried.run_id)
+    build = {"kind": "warm"} if why_not is None else {"kind": "cold", "why": why_not}
     run = ledger.start(
         connection,
         settings,
         "apply",
-        steps,
+        steps[build["kind"]],
         generation=found.generation,
         inputs=taken,
         accepted=tried.accepted,
         dry_run_id=tried.run_id,
-        summary={"legacy": found.as_json(), "dry_run": tried.run_id},
+        summary={"legacy": found.as_json(), "dry_run": tried.run_id, "build": build},
     )
     return run, found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 
 import psycopg
@@ -23,6 +23,7 @@ from crm_migrate import (
     lock,
     outcomes,
     put_back,
+    transform,
     verification,
 )
 from crm_migrate.database import Connection
@@ -35,7 +36,27 @@ from crm_migrate.settings import Settings
 from crm_migrate.steps import admission, dry_run, persistence
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
+from crm_migrate.steps.warm import Warm, is_warm
 
+# with what is done before the lock when the dry run's build is gone on with
+WARM_STEPS = (
+    "doctor",
+    "base",
+    "sources",
+    "lock",
+    "changes",
+    "backup",
+    "archive",
+    "transform_stage_1",
+    "transform_stage_1_5",
+    "prepare",
+    "gates",
+    "cutover",
+    "validate",
+    "verify",
+    "put_back",
+    "unlock",
+)
 STEPS = (
     "doctor",
     "lock",
@@ -86,9 +107,18 @@ class VerificationFailed(MigrationError):
 
 
 def run(
-    connection: Connection, settings: Settings, observer: Observer, *, deadline: datetime | None = None
+    connection: Connection,
+    settings: Settings,
+    observer: Observer,
+    *,
+    deadline: datetime | None = None,
+    cold: bool = False,
 ) -> ApplyReport:
     """Migrate the database, or go on with an unfinished migration.
+
+    Args:
+        deadline: stop before the cutover, unlocked, when it would be over later.
+        cold: build everything anew under the lock, although the dry run's build was kept.
 
     Raises:
         admission.NoDryRun, inputs.InputsChanged: no passed dry run of exactly this, or it is too old.
@@ -107,7 +137,9 @@ def run(
     if not resumed:
         outcomes.forget(connection)
     run, found = (
-        admission.resume(connection, settings, run) if run is not None else admission.begin(connection, settings, STEPS)
+        admission.resume(connection, settings, run)
+        if run is not None
+        else admission.begin(connection, settings, {"warm": WARM_STEPS, "cold": STEPS}, cold=cold)
     )
     observer.run_started(run.run_id, run.kind, resumed=resumed)
     stage = Stage(connection, settings, run, found, observer)
@@ -122,18 +154,27 @@ def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
     if cutover.is_done(connection, run.run_id):
         return
     stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
-    if ledger.is_done(connection, run.run_id, "lock") and lock.owner(connection) is not None:
-        # a resumed run: the lock's connection died with the process, what it changed did not
-        lock.acquire(connection, settings, run_id=run.run_id)
-    stage.step("lock", lambda work: take_lock(stage, work))
-    with ThreadPoolExecutor(1, "backup") as pool:
-        saved = pool.submit(_back_up, stage)
-        try:
-            _build(stage)
-        finally:
-            failure = _result(saved)
-    if failure is not None:
-        raise failure
+    with ExitStack() as opened:
+        warm = Warm(stage, opened) if is_warm(run.summary) else None
+        if ledger.is_done(connection, run.run_id, "lock") and lock.owner(connection) is not None:
+            # a resumed run: the lock's connection died with the process, what it changed did not
+            lock.acquire(connection, settings, run_id=run.run_id)
+        elif warm is not None:
+            # what another process laid down is of no use to this one
+            ledger.reopen(connection, run.run_id, "base")
+            stage.step("base", warm.lay_base)
+            stage.step("sources", warm.read_models)
+        stage.step("lock", lambda work: take_lock(stage, work))
+        if warm is not None:
+            stage.step("changes", warm.find_changes)
+        with ThreadPoolExecutor(1, "backup") as pool:
+            saved = pool.submit(_back_up, stage, warm)
+            try:
+                _build(stage, warm)
+            finally:
+                failure = _result(saved)
+        if failure is not None:
+            raise failure
     _keep_deadline(stage, deadline)
 
 
@@ -146,11 +187,16 @@ def take_lock(stage: Stage, work: Work) -> None:
     ledger.set_run(stage.connection, stage.run.run_id, locked_at="now")
 
 
-def _back_up(stage: Stage) -> None:
+def _back_up(stage: Stage, warm: Warm | None) -> None:
     # beside the transformation: both read what the lock holds still
     with database.connect(stage.settings, application="crm-migrate backup") as connection:
         beside = Stage(connection, stage.settings, stage.run, stage.legacy, stage.observer)
-        beside.step("backup", lambda work: back_up(beside, work))
+        if warm is not None and warm.base is not None:
+            beside.step("backup", lambda work: warm.back_up(beside, work))
+        else:
+            beside.step("backup", lambda work: back_up(beside, work))
+        if warm is not None:
+            warm.prove(beside)
 
 
 def back_up(stage: Stage, work: Work) -> None:
@@ -171,16 +217,24 @@ def _result(future: Future[None]) -> BaseException | None:
     return future.exception()
 
 
-def _build(stage: Stage) -> None:
+def _build(stage: Stage, warm: Warm | None) -> None:
     connection, settings, run = stage.connection, stage.settings, stage.run
-    stage.step("archive", lambda work: copy_archive(stage, work))
-    if not ledger.is_done(connection, run.run_id, "gates"):
-        control.begin_build(connection, run.run_id, settings.batch_size)
-    stage.step("sources", lambda work: stages.transform_sources(stage, work))
-    stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
-    stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
-    stage.step("prepare", lambda work: stages.prepare(stage, work))
-    stage.step("gates", lambda work: pass_gates(stage, work))
+    if warm is not None and warm.base is not None:
+        stage.step("archive", warm.catch_up_archive)
+    else:
+        stage.step("archive", lambda work: copy_archive(stage, work))
+    if warm is not None and warm.goes_on:
+        stage.step("transform_stage_1", lambda work: warm.transform("stage_1", work))
+        stage.step("transform_stage_1_5", lambda work: warm.transform("stage_1_5", work))
+        stage.step("prepare", lambda work: stages.prepare(stage, work))
+    else:
+        if not ledger.is_done(connection, run.run_id, "gates"):
+            control.begin_build(connection, run.run_id, settings.batch_size)
+        stage.step("sources", lambda work: stages.transform_sources(stage, work))
+        stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
+        stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
+        stage.step("prepare", lambda work: stages.prepare(stage, work))
+    stage.step("gates", lambda work: pass_gates(stage, work, tests=warm is not None and warm.goes_on))
 
 
 def copy_archive(stage: Stage, work: Work) -> None:
@@ -188,13 +242,18 @@ def copy_archive(stage: Stage, work: Work) -> None:
     work.rows = archive.copy(stage.connection, stage.legacy)
 
 
-def pass_gates(stage: Stage, work: Work) -> None:
+def pass_gates(stage: Stage, work: Work, *, tests: bool = False) -> None:
     """Source and target gate under the lock, with the acceptances of the dry run.
+
+    Args:
+        tests: also the models' own tests; what dbt builds has passed them.
 
     Raises:
         GateSaysNo: lists the reasons.
     """
     checks = {}
+    if tests:
+        work.detail["tests"] = transform.data_tests(stage.settings)
     under_lock: tuple[gates.Gate, ...] = ("source", "target")
     for gate in under_lock:
         dry_run.run_gate(stage, gate, work)

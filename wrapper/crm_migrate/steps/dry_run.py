@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+from psycopg import sql
+
 from crm_migrate import (
     access,
+    compiled,
     control,
     cutover,
+    database,
     estimate,
     findings,
     gates,
     inputs,
+    kept_build,
     ledger,
     legacy,
     lock,
     outcomes,
+    row_versions,
     seeds,
 )
 from crm_migrate.access import AccessState
@@ -36,6 +42,7 @@ STEPS = (
     "seeds",
     "sources",
     "source_gate",
+    "row_versions",
     "transform_stage_1",
     "transform_stage_1_5",
     "prepare",
@@ -96,7 +103,15 @@ def run(
             raise
         finally:
             if not connection.closed and not keep_build:
-                control.end_build(connection)
+                _leave_build(connection, run.run_id)
+
+
+def _leave_build(connection: Connection, run_id: str) -> None:
+    """Keep what a passed dry run built, for the apply to go on with; everything else is dropped."""
+    if ledger.get(connection, run_id).state == "passed":
+        kept_build.keep(connection, run_id)
+    else:
+        control.end_build(connection)
 
 
 def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
@@ -115,6 +130,7 @@ def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
     stage.step("sources", lambda work: stages.transform_sources(stage, work))
     stage.step("source_gate", lambda work: run_gate(stage, "source", work))
     if not quick:
+        stage.step("row_versions", lambda work: remember_versions(stage, work))
         stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
@@ -143,6 +159,14 @@ def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
 
 def _keep_outcomes(stage: Stage, work: Work, earlier: str | None) -> None:
     work.rows = outcomes.keep(stage.connection, stage.run.run_id, compared=earlier)
+
+
+def remember_versions(stage: Stage, work: Work) -> None:
+    """Remember the rows that the models are about to read: what is another one then has to be read again."""
+    names = [sql.Identifier("public", name).as_string(None) for name in compiled.sources(stage.settings)]
+    relations = [name for name in names if database.exists(stage.connection, name)]
+    keyless = row_versions.remember(stage.connection, kept_build.LABEL, relations)
+    work.detail["without_key"] = keyless
 
 
 def check_seeds(stage: Stage) -> None:

@@ -1,0 +1,277 @@
+"""The warm apply: the dry run's build is gone on with, and backup and archive are made before the lock.
+
+Under the lock only what changed meanwhile is done again, everywhere; the gates and oracles after it are those of a cold
+apply. What was laid down before the lock is good for this process only: a resumed run backs up anew under the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from psycopg import sql
+
+from crm_migrate import (
+    archive,
+    backup,
+    backup_delta,
+    compiled,
+    content,
+    control,
+    database,
+    fingerprint,
+    inputs,
+    kept_build,
+    ledger,
+    lock,
+    redo,
+    row_versions,
+    transform,
+)
+from crm_migrate.backup import Backup
+from crm_migrate.compiled import Model
+from crm_migrate.errors import MigrationError
+from crm_migrate.ledger import Work
+from crm_migrate.row_versions import Changes
+from crm_migrate.settings import Settings
+from crm_migrate.steps import stage as stages
+from crm_migrate.steps.stage import Stage
+
+# the label of the row versions that belong to backup and archive
+BASE = "base"
+# when more of the rows changed, building all of them anew is no slower
+MOST_CHANGED = 0.2
+
+
+class ChangeMissed(MigrationError):
+    """A legacy row changed in a way that was not noticed."""
+
+    code = "CRM-440"
+
+
+@dataclass(frozen=True)
+class Base:
+    """Backup and archive as they were before the lock.
+
+    Attributes:
+        scratch: the database that the backup was restored into.
+        relations: schema and name of the tables that the dump has.
+        keyless: those of them whose rows cannot be told apart.
+    """
+
+    made: Backup
+    scratch: Settings
+    relations: tuple[tuple[str, str], ...]
+    keyless: frozenset[tuple[str, str]]
+
+
+@dataclass
+class Warm:
+    """What a warm apply knows beside the ledger."""
+
+    stage: Stage
+    opened: ExitStack
+    base: Base | None = None
+    build_changes: Mapping[str, Changes] = field(default_factory=dict)
+    base_changes: Mapping[str, Changes] = field(default_factory=dict)
+
+    @cached_property
+    def models(self) -> tuple[Model, ...]:
+        """The kept models, compiled for this database."""
+        return compiled.read(self.stage.settings)
+
+    def lay_base(self, work: Work) -> None:
+        """Back up and restore on trial, copy the archive, remember the rows' versions: all of one state."""
+        stage, connection = self.stage, self.stage.connection
+        for earlier in backup.list_backups(stage.settings.backup_dir):
+            if earlier.run_id == stage.run.run_id:
+                # of a process that was killed before the lock
+                backup.delete(earlier)
+        with connection.transaction():
+            connection.execute("set transaction isolation level repeatable read")
+            connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
+            snapshot = database.scalar(connection, "select pg_export_snapshot()")
+            with ThreadPoolExecutor(1, "backup") as pool:
+                dumped = pool.submit(self._dump, snapshot)
+                work.rows = archive.copy(connection, stage.legacy)
+                connection.execute("create schema if not exists crm_versions")
+                schemas = [
+                    name for name in backup.split_schemas(connection, stage.settings)[0] if name != control.SCHEMA
+                ]
+                relations = content.tables(connection, schemas)
+                keyless = row_versions.remember(connection, BASE, [_qualified(*one) for one in relations])
+                made = dumped.result()
+        own = self.opened.enter_context(database.connect(stage.settings, application="crm-migrate backup"))
+        result, scratch = self.opened.enter_context(backup.tested(own, stage.settings, made))
+        work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": result.ok}
+        self.base = Base(
+            made, scratch, tuple(relations), frozenset(one for one in relations if _qualified(*one) in keyless)
+        )
+
+    def _dump(self, snapshot: str) -> Backup:
+        stage = self.stage
+        with database.connect(stage.settings, application="crm-migrate backup") as connection:
+            return backup.create(
+                connection,
+                stage.settings,
+                run_id=stage.run.run_id,
+                folder=stage.settings.backup_dir,
+                snapshot=snapshot,
+            )
+
+    def read_models(self, work: Work) -> None:
+        """Views and mappings anew, and the models' queries: all that needs dbt and no lock."""
+        stages.transform_sources(self.stage, work)
+        transform.views(self.stage.settings)
+        work.detail["redone"] = [model.name for model in self.models]
+
+    def find_changes(self, work: Work) -> None:
+        """Compare the legacy rows with their versions; what was kept becomes this run's own.
+
+        Raises:
+            inputs.InputsChanged: the legacy schema changed between the start of the run and the lock.
+        """
+        stage, connection = self.stage, self.stage.connection
+        inputs.require_same(
+            stage.run.inputs,
+            inputs.take(connection, stage.settings, locked=lock.stored_state(connection)),
+            since=f"run {stage.run.run_id} started",
+            next="crm-migrate dry-run",
+        )
+        kept_build.adopt(connection, str(stage.run.dry_run_id), stage.run.run_id)
+        legacy = {name: _qualified("public", name) for name in redo.sources(self.models)}
+        found = row_versions.find(
+            stage.settings,
+            kept_build.LABEL,
+            [relation for relation in legacy.values() if database.exists(connection, relation)],
+        )
+        self.build_changes = {name: found[relation] for name, relation in legacy.items() if relation in found}
+        if self.base is not None:
+            tracked = [_qualified(*one) for one in self.base.relations if one not in self.base.keyless]
+            self.base_changes = row_versions.find(stage.settings, BASE, tracked)
+        work.rows = sum(one.changed for one in self.build_changes.values())
+        work.detail["changed"] = {name: one.changed for name, one in self.build_changes.items() if one.changed}
+        total = sum(one.rows for one in self.build_changes.values())
+        if work.rows > MOST_CHANGED * max(total, 1):
+            self._build_anew(f"{100 * work.rows // max(total, 1)} % of the rows changed since the dry run", work)
+
+    def _build_anew(self, why: str, work: Work) -> None:
+        stage = self.stage
+        ledger.add_to_summary(stage.connection, stage.run.run_id, build={"kind": "cold", "why": why})
+        work.detail["built_anew"] = why
+        control.renew_build(stage.connection)
+        for table in ("batches", "rejected_records", "model_loads"):
+            stage.connection.execute(
+                sql.SQL("delete from {} where run_id = %s").format(sql.Identifier(control.SCHEMA, table)),
+                [stage.run.run_id],
+            )
+        stages.transform_sources(stage, Work())
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the kept build is gone on with; else all is built anew under the lock."""
+        return is_warm(ledger.get(self.stage.connection, self.stage.run.run_id).summary)
+
+    def transform(self, stage_name: str, work: Work) -> None:
+        """Make anew what the changed rows have a part in."""
+        stage = self.stage
+        changes = {name: one.place for name, one in self.build_changes.items()} or self._found_before()
+        seconds = redo.run(stage.settings, stage.run.run_id, self.models, changes, stage=stage_name)
+        work.detail["models"] = {name: round(one, 3) for name, one in seconds.items()}
+
+    def _found_before(self) -> dict[str, str]:
+        # of the process that was killed: the tables are there
+        return {
+            name: database.scalar(
+                self.stage.connection,
+                "select crm_migration.changes_name(%s, %s::regclass)",
+                [kept_build.LABEL, _qualified("public", name)],
+            )
+            for name in redo.sources(self.models)
+            if database.exists(self.stage.connection, _qualified("public", name))
+        }
+
+    def back_up(self, beside: Stage, work: Work) -> None:
+        """Append what changed to the backup, bring the restored copy up to date with it, compare all of it.
+
+        Raises:
+            backup.RestoreTestFailed: there is no backup to rely on.
+        """
+        base, connection = self.base, beside.connection
+        assert base is not None  # noqa: S101
+        changed = []
+        for schema, name in base.relations:
+            if (schema, name) in base.keyless:
+                changed.append(backup_delta.Changed(schema, name, (), None))
+                continue
+            found = self.base_changes[_qualified(schema, name)]
+            if found.changed:
+                changed.append(backup_delta.Changed(schema, name, _key(connection, found.relation), found.place))
+        made = backup_delta.write(
+            connection,
+            base.made,
+            changed,
+            schemas=sorted({schema for schema, _ in base.relations}),
+            tables=content.read(connection, [beside.settings.schema]),
+        )
+        with database.connect(base.scratch, application="crm-migrate restore test") as scratch:
+            backup_delta.bring(scratch, made)
+        backup.compare(made, base.scratch)
+        self.opened.close()
+        work.rows = sum(one.changed for one in self.base_changes.values())
+        work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": True}
+
+    def prove(self, beside: Stage) -> None:
+        """The books: in the tables that were read, nothing changed but what was found.
+
+        Raises:
+            ChangeMissed: what was made before the lock cannot be relied on.
+        """
+        connection = beside.connection
+        before = fingerprint.remember(connection, beside.run.run_id, "before", lock.stored_state(connection))
+        tables = [(kept_build.LABEL, name) for name in redo.sources(self.models)] if self.goes_on else []
+        if self.base is not None:
+            own = [one for one in self.base.relations if one[0] == "public" and one not in self.base.keyless]
+            tables += [(BASE, name) for _, name in own]
+        missed = set()
+        for label, name in tables:
+            if (known := before.contents.get(name)) is None:
+                continue
+            expected = connection.execute(
+                "select row_count, hash from crm_migration.expected_content(%s, %s::regclass)",
+                [label, _qualified("public", name)],
+            ).fetchone()
+            if expected != (known["rows"], int(str(known["hash"]).split(":")[0])):
+                missed.add(name)
+        if missed:
+            raise ChangeMissed(
+                f"Rows of {', '.join(sorted(missed))} changed without being noticed.",
+                why="What was made before the lock cannot be relied on.",
+                next="crm-migrate dry-run, then crm-migrate apply --cold builds everything under the lock.",
+            )
+
+    def catch_up_archive(self, work: Work) -> None:
+        """Bring the archive's copies to the state under the lock."""
+        changes = {
+            name: (one.place, _key(self.stage.connection, one.relation))
+            for name in archive.tables(self.stage.connection)
+            if (one := self.base_changes.get(_qualified("public", name))) is not None
+        }
+        work.rows = archive.catch_up(self.stage.connection, changes)
+
+
+def is_warm(summary: Mapping[str, Any]) -> bool:
+    """Whether a run goes on with the build of its dry run."""
+    return bool(summary.get("build", {}).get("kind") == "warm")
+
+
+def _key(connection: Any, relation: str) -> tuple[str, ...]:
+    return tuple(database.scalar(connection, "select crm_migration.key_of(%s::regclass)", [relation]))
+
+
+def _qualified(schema: str, name: str) -> str:
+    return sql.Identifier(schema, name).as_string(None)
