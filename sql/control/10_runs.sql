@@ -50,7 +50,10 @@ create table if not exists crm_migration.builds (
     batch_size integer not null
 );
 -- a dry run's build that waits for its apply, and how many transactions there had been by then
-alter table crm_migration.builds add column if not exists kept_at timestamptz, add column if not exists kept_transaction numeric;
+alter table crm_migration.builds
+add column if not exists kept_at timestamptz,
+add column if not exists kept_in text,
+add column if not exists kept_transaction numeric;
 
 create table if not exists crm_migration.findings (
     run_id text not null,

@@ -44,7 +44,7 @@ def begin_build(connection: Connection, run_id: str, batch_size: int) -> None:
         connection.execute(
             "insert into crm_migration.builds values (%s, %s, %s) on conflict (schema_name)"
             " do update set run_id = excluded.run_id, batch_size = excluded.batch_size,"
-            " kept_at = null, kept_transaction = null",
+            " kept_at = null, kept_in = null, kept_transaction = null",
             [BUILD_SCHEMA, run_id, batch_size],
         )
     fault_points.reached("build.begun")

@@ -42,7 +42,10 @@ def of_dry_run(connection: Connection, settings: Settings, run_id: str) -> Estim
                 and pg_class.relnamespace not in (
                     select pg_namespace.oid from pg_catalog.pg_namespace
                     where pg_namespace.nspname
-                        in ('crm_build', 'crm_versions', 'crm_archive', 'crm_migration', 'information_schema', 'pg_catalog')
+                        in (
+                            'crm_build', 'crm_versions', 'crm_archive', 'crm_migration',
+                            'information_schema', 'pg_catalog'
+                        )
                 )
             """,
         )

@@ -39,7 +39,8 @@ def keep(connection: Connection, run_id: str) -> None:
             )
         connection.execute(
             "update crm_migration.builds"
-            " set kept_at = clock_timestamp(), kept_transaction = pg_catalog.pg_current_xact_id()::text::numeric"
+            " set kept_at = clock_timestamp(), kept_in = current_database(),"
+            " kept_transaction = pg_catalog.pg_current_xact_id()::text::numeric"
             " where schema_name = %s and run_id = %s",
             [BUILD_SCHEMA, run_id],
         )
@@ -49,7 +50,7 @@ def keep(connection: Connection, run_id: str) -> None:
 def why_not(connection: Connection, run_id: str) -> str | None:
     """Why the build of this dry run cannot be gone on with; None when it can."""
     kept = connection.execute(
-        "select pg_catalog.pg_current_xact_id()::text::numeric - kept_transaction"
+        "select pg_catalog.pg_current_xact_id()::text::numeric - kept_transaction, kept_in = current_database()"
         " from crm_migration.builds where schema_name = %s and run_id = %s and kept_at is not null",
         [BUILD_SCHEMA, run_id],
     ).fetchone()
@@ -57,6 +58,9 @@ def why_not(connection: Connection, run_id: str) -> str | None:
         return "no build of the dry run was kept"
     if kept[0] > _MOST_TRANSACTIONS:
         return "there were too many transactions since the dry run"
+    if not kept[1]:
+        # what was compiled names the database
+        return "the database had another name at the dry run"
     changed = [
         row[0]
         for row in connection.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from crm_migrate import dbt_process, left_out
 from crm_migrate.dbt_process import (
@@ -133,15 +133,18 @@ def views(settings: Settings, *, schema: str = BUILD_SCHEMA) -> None:
 
 
 def data_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> int:
-    """Run all data tests on what is there; returns how many.
+    """Run the data tests of every build on what is there; returns how many.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
     """
-    with dbt_process.opened(settings, schema) as dbt:
-        results = dbt.run("test", "--select", "test_type:data")
-    _refuse_failures(results, "The tests of what was built failed")
-    return len(results)
+    ran = 0
+    for select in get_args(Selector):
+        with dbt_process.opened(settings, schema) as dbt:
+            results = dbt.run("test", "--selector", select, "--exclude-resource-type", "unit_test")
+        _refuse_failures(results, f"The tests of {select} failed")
+        ran += len(results)
+    return ran
 
 
 def run(settings: Settings, *command: str, schema: str = BUILD_SCHEMA) -> list[str]:

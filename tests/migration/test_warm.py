@@ -1,0 +1,205 @@
+"""The warm apply: only what changed since the dry run is done again, and everything ends as if all had been built anew."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from crm_migrate import backup, compiled, database as db, fingerprint, kept_build, ledger, redo
+from crm_migrate.errors import MigrationError
+from crm_migrate.observer import Silent
+from crm_migrate.server import EmbeddedServer
+from crm_migrate.settings import Settings
+from crm_migrate.steps import apply, rollback, verify, warm
+from running import try_it
+from support import fresh_database
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+# numbered on as rows come, and named by nothing
+NUMBERED = {"contact_organizations", "opportunity_participants"}
+
+
+class Meanwhile(Silent):
+    """Somebody who works while the apply lays its base: after the base, before the lock."""
+
+    def __init__(self, settings: Settings, statements: list[str]) -> None:
+        self.settings, self.statements = settings, statements
+
+    def step_done(self, name: str, seconds: float, rows: int | None) -> None:
+        if name == "base":
+            work(self.settings, self.statements)
+
+
+def work(settings: Settings, statements: list[str]) -> None:
+    """Do what people do, each statement for itself; what the CRM refuses is refused in every database alike."""
+    with db.connect(settings) as connection:
+        for statement in statements:
+            try:
+                connection.execute(statement.encode())
+            except psycopg.errors.IntegrityError:
+                continue
+        # the same work is done in two databases: it must not show when
+        connection.execute("set session_replication_role = replica")
+        for table, column in connection.execute(
+            "select relname, attname from pg_catalog.pg_attribute inner join pg_catalog.pg_class on pg_class.oid = attrelid"
+            " where relnamespace = 'public'::regnamespace and relkind = 'r' and atttypid = 'timestamptz'::regtype"
+        ).fetchall():
+            connection.execute(
+                f"update public.\"{table}\" set {column} = '2026-11-01 12:00+00'"
+                f" where {column} between now() - interval '10 minutes' and now()".encode()
+            )
+
+
+def edits(seed: int, generation: str, count: int) -> list[str]:
+    """Statements that people's work comes down to: changed, new, gone, gone and back under the same number, to and fro."""
+    dice = random.Random(seed)
+    notes = "contact_notes" if generation == "2026" else '"contactNotes"'
+
+    def one(table: str) -> str:
+        return f"(select id from public.{table} order by md5(id::text || '{dice.random()}') limit 1)"
+
+    def some(table: str, share: int) -> str:
+        return f"abs(hashtextextended(id::text, {dice.randrange(10**6)})) % {share} = 0"
+
+    kinds: list[Callable[[], list[str]]] = [
+        lambda: [
+            f"update public.deals set stage = '{dice.choice(['won', 'lost', 'opportunity', 'nowhere'])}' where {some('deals', 9)}"
+        ],
+        lambda: [f"update public.deals set company_id = {one('companies')} where {some('deals', 11)}"],
+        lambda: [
+            f"update public.deals set category = (select category from public.deals order by md5(id::text || '{seed}') limit 1) where {some('deals', 8)}"
+        ],
+        lambda: [
+            f"update public.deals set contact_ids = contact_ids || array[{one('contacts')}, 999999999] where {some('deals', 7)}"
+        ],
+        lambda: [f"update public.deals set contact_ids = contact_ids[2:] where {some('deals', 6)}"],
+        lambda: [f"delete from public.deals where {some('deals', 17)}"],
+        lambda: [
+            "insert into public.deals (name, company_id, contact_ids, category, stage, amount, index)"
+            f" values ('new', {one('companies')}, array[{one('contacts')}, {one('contacts')}], 'other', 'opportunity', 7, 0)"
+        ],
+        # the number of a deal that is gone is used again, for another one
+        lambda: [
+            f"create table public.kept as select * from public.deals where {some('deals', 13)}",
+            "delete from public.deals where id in (select id from public.kept)",
+            "insert into public.deals (id, name, company_id, contact_ids, stage, amount, index) overriding system value"
+            " select id, 'again', company_id, array_append(contact_ids, 3), 'lost', 1, 0 from public.kept",
+            "drop table public.kept",
+        ],
+        # to and fro
+        lambda: [
+            "update public.deals set company_id = company_id, amount = amount + 1 where id % 5 = 0",
+            "update public.deals set amount = amount - 1 where id % 5 = 0",
+        ],
+        lambda: [f"update public.contacts set company_id = {one('companies')} where {some('contacts', 13)}"],
+        lambda: [f"update public.contacts set company_id = null where {some('contacts', 19)}"],
+        lambda: [f"delete from public.contacts where {some('contacts', 23)}"],
+        lambda: [
+            f"insert into public.contacts (first_name, last_name, company_id) values ('Ada', 'New', {one('companies')})"
+        ],
+        lambda: [
+            f"create table public.kept as select * from public.contacts where id = {one('contacts')}",
+            "delete from public.contacts where id in (select id from public.kept)",
+            f"insert into public.contacts (id, first_name, company_id) overriding system value select id, 'Eve', {one('companies')} from public.kept",
+            "drop table public.kept",
+        ],
+        lambda: [
+            f"update public.companies set created_at = created_at - interval '1 day' where {some('companies', 7)}"
+        ],
+        lambda: [
+            f"insert into public.companies (name, website) values ('Fresh {dice.randrange(99)}', 'https://fresh.example')"
+        ],
+        lambda: [f"delete from public.companies where id = {one('companies')}"],
+        lambda: [f"update public.tasks set contact_id = {one('contacts')}, type = 'Call' where {some('tasks', 9)}"],
+        lambda: [f"update public.tasks set done_date = now() where {some('tasks', 11)}"],
+        lambda: [f"delete from public.tasks where {some('tasks', 12)}"],
+        lambda: [f"update public.sales set first_name = 'Kim' where id = {one('sales')}"],
+        lambda: [f"update public.{notes} set text = text || '!' where {some(notes, 14)}"],
+        lambda: [f"delete from public.{notes} where {some(notes, 15)}"],
+    ]
+    return [statement for _ in range(count) for statement in dice.choice(kinds)()]
+
+
+def state(connection: Connection, run_id: str) -> dict[str, Any]:
+    """All that a migration leaves: schema, rows of every table, archive, what was found, rejected and left out."""
+    taken = fingerprint.take(connection)
+    schema = {kind: dict(items) for kind, items in taken.schema.items()}
+    rows: dict[str, Any] = {}
+    for namespace in ("public", "crm_archive"):
+        for (name,) in connection.execute(
+            "select name from crm_migration.own_relations(%s) where kind = 'r' order by 1", [namespace]
+        ).fetchall():
+            hidden = ["id"] if name in NUMBERED else []
+            rows[f"{namespace}.{name}"] = connection.execute(
+                "select array_agg(row order by row) from (select (to_jsonb(t) - %s::text[])::text as row"
+                f' from {namespace}."{name}" as t) as listed'.encode(),
+                [hidden],
+            ).fetchone()
+    kept = {
+        "findings": "gate, check_id, code, severity, rows, sample_keys::text",
+        "rejected_records": "model, key_value, sqlstate, source_row::text",
+        "excluded_rows": "entity, row_key, rule",
+    }
+    for table, columns in kept.items():
+        rows[table] = connection.execute(
+            f"select {columns} from crm_migration.{table} where run_id = %s order by {columns}".encode(), [run_id]
+        ).fetchall()
+    rows["ledger"] = connection.execute(
+        "select model, sum(rows_written), sum(rows_rejected) from crm_migration.batches where run_id = %s"
+        " group by model order by model",
+        [run_id],
+    ).fetchall()
+    return {"schema": schema, **rows}
+
+
+@pytest.mark.parametrize(("generation", "seed"), [("2025", 1), ("2026", 2), ("2026", 3)])
+def test_warm_and_cold_end_in_the_same_state(
+    postgres: EmbeddedServer,
+    request: pytest.FixtureRequest,
+    mapped: MakeSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    generation: str,
+    seed: int,
+) -> None:
+    # nearly every row may have a part in what changes
+    monkeypatch.setattr(warm, "MOST_CHANGED", 100)
+    template = request.getfixturevalue(f"template_{generation}")
+    before, after = edits(seed, generation, 14), edits(seed + 100, generation, 7)
+    with fresh_database(postgres, template=template) as here:
+        settings = mapped(here, batch_size=40, threshold_percent=100.0)
+        assert try_it(settings).verdict == "GO"
+        work(settings, before)
+        here.execute("checkpoint")
+        name = here.info.dbname
+        here.close()
+        with fresh_database(postgres, template=name) as there:
+            other = replace(settings, dsn=there.info.dsn, backup_dir=tmp_path / "other")
+            work(other, after)
+            with db.connect(other) as connection:
+                cold = apply.run(connection, other, Silent(), cold=True)
+            expected = state(there, cold.run_id)
+        with db.connect(settings) as connection:
+            report = apply.run(connection, settings, Meanwhile(settings, after))
+            summary = ledger.get(connection, report.run_id).summary["build"]
+            assert summary == {"kind": "warm"}, summary
+            steps = {step.name: step for step in report.steps}
+            assert steps["changes"].rows and steps["backup"].rows, "nothing changed meanwhile"
+            found = state(connection, report.run_id)
+            assert found.keys() == expected.keys()
+            for part, value in expected.items():
+                assert found[part] == value, part
+            assert verify.run(connection, settings).ok
+            made = backup.verify(Path(report.backup["path"]))
+            assert made.delta is not None and made.delta["tables"]
+            assert backup.restore_test(connection, settings, made).ok
+        with db.connect(settings) as connection:
+            rollback.run(connection, settings, Silent())
