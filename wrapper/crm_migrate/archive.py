@@ -139,7 +139,7 @@ def catch_up(connection: Connection, changes: Mapping[str, tuple[str, tuple[str,
     total = 0
     for name in tables(connection):
         if name not in changes:
-            total += _copy(connection, name)
+            total += _copy(name, connection)
             continue
         place, key = changes[name]
         source, target = sql.Identifier("public", name), sql.Identifier(SCHEMA, name)

@@ -20,8 +20,6 @@ from crm_migrate.errors import Exit, MigrationError, Passing
 
 MANIFEST = "manifest.json"
 FORMAT = "crm-migrate/backup/2"
-# without `delta`
-_EARLIER_FORMAT = "crm-migrate/backup/1"
 LEGACY_UNTOUCHED = "No cutover was made; the legacy tables are as they were."
 
 
@@ -95,7 +93,7 @@ def read(path: Path) -> Backup:
             f"{path / MANIFEST} cannot be read.", why=str(error), next="crm-migrate backup create"
         ) from error
     try:
-        if document.pop("format") not in (FORMAT, _EARLIER_FORMAT):
+        if document.pop("format") != FORMAT:
             raise ValueError("another format")
         document["created_at"] = datetime.fromisoformat(document["created_at"])
         document["tables"] = {name: TableContent(**values) for name, values in document["tables"].items()}

@@ -239,7 +239,7 @@ def _build(stage: Stage, warm: Warm | None) -> None:
 
 def copy_archive(stage: Stage, work: Work) -> None:
     """Keep every legacy table that is changed in place, as it is now."""
-    work.rows = archive.copy(stage.connection, stage.legacy)
+    work.rows = archive.copy(stage.connection, stage.legacy, stage.settings)
 
 
 def pass_gates(stage: Stage, work: Work, *, tests: bool = False) -> None:

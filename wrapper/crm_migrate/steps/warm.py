@@ -34,6 +34,7 @@ from crm_migrate import (
 )
 from crm_migrate.backup import Backup
 from crm_migrate.compiled import Model
+from crm_migrate.content import TableContent
 from crm_migrate.errors import MigrationError
 from crm_migrate.ledger import Work
 from crm_migrate.row_versions import Changes
@@ -211,12 +212,17 @@ class Warm:
             found = self.base_changes[_qualified(schema, name)]
             if found.changed:
                 changed.append(backup_delta.Changed(schema, name, _key(connection, found.relation), found.place))
+        before = self._contents(beside)
         made = backup_delta.write(
             connection,
             base.made,
             changed,
             schemas=sorted({schema for schema, _ in base.relations}),
-            tables=content.read(connection, [beside.settings.schema]),
+            tables={
+                f"public.{name}": TableContent(**known)
+                for name, known in before.items()
+                if f"public.{name}" in base.made.tables
+            },
         )
         with database.connect(base.scratch, application="crm-migrate restore test") as scratch:
             backup_delta.bring(scratch, made)
@@ -225,6 +231,11 @@ class Warm:
         work.rows = sum(one.changed for one in self.base_changes.values())
         work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": True}
 
+    def _contents(self, beside: Stage) -> Mapping[str, Any]:
+        """What the legacy tables hold under the lock: read once, for the backup, the books and the rollback."""
+        locked = lock.stored_state(beside.connection)
+        return fingerprint.remember(beside.connection, beside.run.run_id, "before", locked, beside.settings).contents
+
     def prove(self, beside: Stage) -> None:
         """The books: in the tables that were read, nothing changed but what was found.
 
@@ -232,14 +243,14 @@ class Warm:
             ChangeMissed: what was made before the lock cannot be relied on.
         """
         connection = beside.connection
-        before = fingerprint.remember(connection, beside.run.run_id, "before", lock.stored_state(connection))
+        before = self._contents(beside)
         tables = [(kept_build.LABEL, name) for name in redo.sources(self.models)] if self.goes_on else []
         if self.base is not None:
             own = [one for one in self.base.relations if one[0] == "public" and one not in self.base.keyless]
             tables += [(BASE, name) for _, name in own]
         missed = set()
         for label, name in tables:
-            if (known := before.contents.get(name)) is None:
+            if (known := before.get(name)) is None:
                 continue
             expected = connection.execute(
                 "select row_count, hash from crm_migration.expected_content(%s, %s::regclass)",

@@ -1,0 +1,191 @@
+"""The warm apply where something is not as it should be: what was missed is found, what is old is built anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from crm_migrate import backup, fingerprint, ledger
+from crm_migrate import database as db
+from crm_migrate.errors import Interrupted, MigrationError
+from crm_migrate.observer import Silent
+from crm_migrate.reports import ApplyReport
+from crm_migrate.settings import Settings
+from crm_migrate.steps import apply, dry_run, verify, warm
+from running import unlocked
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+
+class Sabotage(Silent):
+    """Does something when a step is done."""
+
+    def __init__(self, step: str, do: Callable[[], Any]) -> None:
+        self.step, self.do = step, do
+
+    def step_done(self, name: str, seconds: float, rows: int | None) -> None:
+        if name == self.step:
+            self.do()
+
+
+@pytest.fixture
+def tried(legacy_2026: Connection, mapped: MakeSettings) -> tuple[Connection, Settings]:
+    """A CRM with a passed dry run whose build was kept, and a deal and a note that changed since."""
+    settings = mapped(legacy_2026, batch_size=60)
+    with db.connect(settings) as connection:
+        assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
+    legacy_2026.execute("update public.deals set amount = 4711 where id = (select min(id) from public.deals)")
+    return legacy_2026, settings
+
+
+def go(settings: Settings, observer: Silent | None = None, *, cold: bool = False) -> ApplyReport:
+    """Apply, on a connection of its own."""
+    with db.connect(settings) as connection:
+        return apply.run(connection, settings, observer or Silent(), cold=cold)
+
+
+def build_of(connection: Connection, report: ApplyReport) -> Any:
+    """How the run was built, as its ledger says."""
+    return ledger.get(connection, report.run_id).summary["build"]
+
+
+def forget(connection: Connection, label: str, table: str) -> None:
+    """Lose what was found of a table's changes."""
+    name = db.scalar(connection, "select crm_migration.changes_name(%s, %s::regclass)", [label, f"public.{table}"])
+    assert connection.execute(f"delete from {name}".encode()).rowcount
+
+
+def test_the_dry_run_leaves_tables_only(tried: tuple[Connection, Settings]) -> None:
+    crm, _ = tried
+    kinds = crm.execute(
+        "select distinct relkind::text from pg_class"
+        " where relnamespace = 'crm_build'::regnamespace and relkind in ('r', 'v')"
+    ).fetchall()
+    assert kinds == [("r",)]
+    # the team may still change its tables: nothing of the build depends on them
+    crm.execute("alter table public.contacts drop column background cascade")
+
+
+def test_a_change_that_was_not_noticed_is_found_by_the_books(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+    before = fingerprint.take(crm)
+    with pytest.raises(warm.ChangeMissed, match="deals") as missed:
+        go(settings, Sabotage("changes", lambda: forget(crm, "build", "deals")))
+    assert "--cold" in missed.value.next
+    assert missed.value.state == apply.UNLOCKED
+    assert unlocked(crm)
+    assert fingerprint.compare(before, fingerprint.take(crm)) == []
+
+
+def test_a_delta_that_lacks_a_row_does_not_pass_its_restore(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+
+    class Forgets(Silent):
+        def step_done(self, name: str, seconds: float, rows: int | None) -> None:
+            if name == "base":
+                crm.execute("update public.tags set name = name || '!' where id = (select min(id) from public.tags)")
+            if name == "changes":
+                forget(crm, "base", "tags")
+
+    with pytest.raises(backup.RestoreTestFailed) as failed:
+        go(settings, Forgets())
+    assert "public.tags" in failed.value.why
+    assert unlocked(crm)
+
+
+def test_a_delta_is_part_of_the_backup(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+    new = "insert into public.tags (id, name, color) overriding system value values (990, E'a\\tb\\nc', null)"
+    report = go(settings, Sabotage("base", lambda: crm.execute(new)))
+    folder = Path(report.backup["path"])
+    made = backup.verify(folder)
+    assert made.delta is not None
+    assert [table["name"] for table in made.delta["tables"]] == ["tags"]
+    assert backup.restore_test(crm, settings, made).ok
+    rows = next(folder.glob("delta/*.rows"))
+    rows.chmod(0o600)
+    rows.write_bytes(rows.read_bytes().replace(b"990", b"991"))
+    with pytest.raises(backup.BackupAltered, match="not what was written"):
+        backup.verify(folder)
+
+
+def test_an_apply_that_was_interrupted_under_the_lock_goes_on(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        go(settings, Sabotage("transform_stage_1", stop))
+    report = go(settings)
+    assert build_of(crm, report) == {"kind": "warm"}
+    # what was restored before went with the process: all of it was backed up again, under the lock
+    made = backup.verify(Path(report.backup["path"]))
+    assert made.delta is None
+    assert made.locked_state is not None
+    assert db.scalar(crm, "select amount from public.deals order by id limit 1") == 4711
+    assert verify.run(crm, settings).ok
+
+
+def test_an_apply_that_failed_before_its_lock_begins_again(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+
+    def fail() -> None:
+        raise MigrationError("Nothing works today.")
+
+    with pytest.raises(MigrationError, match="today"):
+        go(settings, Sabotage("base", fail))
+    assert unlocked(crm)
+    crm.execute("update public.deals set amount = 4712 where id = (select min(id) from public.deals)")
+    report = go(settings)
+    assert build_of(crm, report) == {"kind": "warm"}
+    assert db.scalar(crm, "select amount from public.deals order by id limit 1") == 4712
+    # the backup of the first try is gone
+    assert [made.path for made in backup.list_backups(settings.backup_dir)] == [Path(report.backup["path"])]
+
+
+def test_too_many_changes_are_built_anew(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+    crm.execute("update public.contacts set title = 'all of them'")
+    report = go(settings)
+    build = build_of(crm, report)
+    assert build["kind"] == "cold"
+    assert "% of the rows changed" in build["why"]
+    assert backup.verify(Path(report.backup["path"])).delta is not None
+    assert verify.run(crm, settings).ok
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        ("truncate crm_build.opportunities cascade", "opportunities"),
+        ("update crm_migration.builds set kept_transaction = kept_transaction - 3000000000", "transactions"),
+        ("update crm_migration.builds set kept_in = 'another'", "another name"),
+        ("drop schema crm_build cascade", "opportunities"),
+    ],
+)
+def test_a_build_that_cannot_be_gone_on_with_is_built_anew(
+    tried: tuple[Connection, Settings], spoil: str, why: str
+) -> None:
+    crm, settings = tried
+    crm.execute(spoil.encode())
+    with db.connect(settings) as connection:
+        from crm_migrate import kept_build
+
+        run = ledger.latest(connection, "dry-run", states=("passed",))
+        assert run is not None
+        said = kept_build.why_not(connection, run.run_id)
+    assert said is not None
+    assert why in said
+
+
+def test_cold_on_demand(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+    report = go(settings, cold=True)
+    assert build_of(crm, report) == {"kind": "cold", "why": "asked for"}
+    assert db.scalar(crm, "select to_regnamespace('crm_build') is null and to_regnamespace('crm_versions') is null")
