@@ -26,7 +26,7 @@ PHASES = {
     "apply": [
         "load opportunities batch 1 written",
         "cutover.before-commit",
-        *(f"apply.{step}.started" for step in apply.STEPS),
+        *(f"apply.{step}.started" for step in apply.WARM_STEPS),
         "archive.contacts.copied",
         "sql.prepare/stage_1/20_indexes",
         "lock.fence-raised",

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from crm_migrate import database, report_charts
 from crm_migrate.charts import Chart
 from crm_migrate.database import Connection
-from crm_migrate.reports import ApplyReport, DryRunReport, plain
+from crm_migrate.reports import ApplyReport, DryRunReport, how_built, plain
 
 if TYPE_CHECKING:
     from crm_migrate.verification import Verification
@@ -112,7 +112,8 @@ def apply(
     drawn = []
     if report["before"]:
         drawn.append(report_charts.rows_by_type(report["before"], {**report["kept"], **report["new_entities"]}))
-    return _page("apply.html", nonce=nonce, lineage=lineage, **_of_run(connection, report, drawn))
+    built = how_built(report.get("build") or {})
+    return _page("apply.html", nonce=nonce, lineage=lineage, built=built, **_of_run(connection, report, drawn))
 
 
 def _of_run(connection: Connection, report: Mapping[str, Any], drawn: list[Chart]) -> dict[str, Any]:

@@ -116,6 +116,8 @@ class ApplyReport:
     stages: Sequence[StageCount]
     rollback_until: datetime | None
     archive_until: datetime | None
+    # `kind`: warm, or cold with the reason in `why`; `changed`: rows by legacy table, where they were counted
+    build: Mapping[str, Any] = field(default_factory=dict)
     rolled_back: bool = False
     # what people did before a rollback
     put_back: PutBack = field(default_factory=PutBack)
@@ -182,9 +184,22 @@ def apply_report(connection: Connection, settings: Settings, run: Run) -> ApplyR
         stages=count_stages(connection, "public", settings.rename),
         rollback_until=run.rollback_until,
         archive_until=run.archive_until,
+        build={
+            **run.summary.get("build", {}),
+            "changed": next((step.detail.get("changed", {}) for step in steps if step.name == "changes"), None),
+        },
         rolled_back=run.state == "rolled_back",
         put_back=put_back.result(connection, run.run_id),
     )
+
+
+def how_built(build: Mapping[str, Any]) -> str:
+    """In a sentence: on what the dry run had built, or anew and why."""
+    if build.get("kind") == "warm":
+        changed = sum((build.get("changed") or {}).values())
+        return f"Went on with the build of the dry run; {changed:,} legacy rows had changed since"
+    why = build.get("why", "")
+    return "Built anew under the lock" + (f": {why}" if why else "")
 
 
 def _count_legacy(connection: Connection, schema: str, *entities: str) -> dict[str, int]:

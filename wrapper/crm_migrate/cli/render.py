@@ -12,6 +12,7 @@ from rich.table import Table
 from crm_migrate.cli.progress import describe
 from crm_migrate.cli.terminal import stdout
 from crm_migrate.cli.visible import Text, visible
+from crm_migrate.reports import how_built
 
 if TYPE_CHECKING:
     from crm_migrate.doctor import Examination
@@ -193,6 +194,7 @@ def apply(console: Console, report: ApplyReport) -> None:
         shown.add_row(step.name.replace("_", " "), step.state, f"{step.seconds or 0:.1f}", rows)
     console.print(shown)
     console.print(f"Downtime {duration(report.downtime_seconds)}; rejected rows {report.rejected_rows:,}")
+    console.print(Text(how_built(report.build)))
     saved = report.backup
     console.print(
         Text(f"Backup {saved['path']} ({size(saved['bytes'])}, restored on trial: {_yes(saved['restore_tested'])})"),
