@@ -88,6 +88,10 @@ def write(
                 backup,
                 files=backup_files.checksums(backup.path),
                 tables={**backup.tables, **tables},
+                not_dumped={
+                    **backup.not_dumped,
+                    "since_the_dump": "large objects; what was altered outside of the CRM's schema",
+                },
                 delta={"tables": listed, "sequences": sequences},
             )
         )

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from crm_migrate import (
     archive,
     backup,
     backup_delta,
+    backup_files,
     compiled,
     content,
     control,
@@ -224,8 +226,18 @@ class Warm:
                 if f"public.{name}" in base.made.tables
             },
         )
-        with database.connect(base.scratch, application="crm-migrate restore test") as scratch:
-            backup_delta.bring(scratch, made)
+        try:
+            with database.connect(base.scratch, application="crm-migrate restore test") as scratch:
+                backup_delta.bring(scratch, made)
+        except psycopg.DatabaseError as error:
+            if database.is_lost(error):
+                raise
+            raise backup.RestoreTestFailed(
+                f"What changed since the dump of {made.path.name} cannot be restored.",
+                why=str(error).splitlines()[0],
+                state=backup_files.LEGACY_UNTOUCHED,
+                next="crm-migrate dry-run, then crm-migrate apply --cold makes the backup under the lock.",
+            ) from error
         backup.compare(made, base.scratch)
         self.opened.close()
         work.rows = sum(one.changed for one in self.base_changes.values())

@@ -124,6 +124,8 @@ def _under_way(connection: Connection, now: datetime, run: Run, plan: Window | N
     building = any(name.startswith("transform") for name in running) and batches is not None and batches.total > 0
     back = run.kind == "rollback"
     said = wording.GOING_BACK if back else wording.VERIFYING if verifying else wording.MOVING
+    if not closed and not back and run.locked_at is None:
+        said = wording.PREPARING
     return _said(
         "verifying" if verifying else "in_progress",
         said,

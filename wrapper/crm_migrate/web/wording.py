@@ -23,6 +23,10 @@ SCHEDULED = (
     "During the move nobody can work in the CRM. Please save your work before it starts.",
 )
 LATE = ("The move starts a little later than planned", "The CRM still works as usual. Please save your work.")
+PREPARING = (
+    "The move to the new version is being prepared",
+    "You can still work. In a few minutes the CRM closes for a short time; please finish what you have begun.",
+)
 MOVING = (
     "The CRM is moving to its new version",
     "Nobody can work in the CRM meanwhile. You need not do anything: this page tells you when it is open again.",
