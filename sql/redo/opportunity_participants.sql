@@ -1,3 +1,3 @@
--- holds for: f5fadc9353c13ee6
+-- holds for: 6a745e6464c851de
 -- With all of an opportunity that is made anew: its participants go with the row that is replaced.
 select id as key from {int_deals__participants}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
-from crm_migrate import dbt_process, left_out
+from psycopg import sql
+
+from crm_migrate import database, dbt_process, left_out, parallel
+from crm_migrate.database import Connection
 from crm_migrate.dbt_process import (
     BUILD_SCHEMA,
     THREADS,
@@ -49,6 +53,30 @@ class TransformResult:
     rows_written: Mapping[str, int]
     rows_rejected: Mapping[str, int]
     tests: int
+
+
+@dataclass(frozen=True)
+class DataTest:
+    """A data test as dbt knows it, and its query, which finds the rows that fail."""
+
+    node: Any
+    query: str
+
+    @property
+    def wants_no_row(self) -> bool:
+        """Whether it fails on the first row and on nothing else."""
+        config = self.node.config
+        plain = (str(config.severity).lower(), config.error_if, config.fail_calc, config.limit)
+        return plain == ("error", "!= 0", "count(*)", None)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """As much of dbt's own result as a failure is described by."""
+
+    node: Any
+    message: str
+    failures: int
 
 
 class MappingRefused(TransformFailed, NoGo):
@@ -132,19 +160,58 @@ def views(settings: Settings, *, schema: str = BUILD_SCHEMA) -> None:
     run(settings, "run", "--select", "config.materialized:view", schema=schema)
 
 
-def data_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> int:
-    """Run the data tests of every build on what is there; returns how many.
+def compile_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> tuple[DataTest, ...]:
+    """The queries of the data tests that a run asks before its gates, for this database.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
     """
-    ran = 0
-    for select in get_args(Selector):
+    found: dict[str, DataTest] = {}
+    with dbt_process.opened(settings, schema) as dbt:
+        left_out.mark(dbt.manifest, gate_asks=True)
+        for select in get_args(Selector):
+            command = ("compile", "--selector", f"{select}_by_the_program", "--exclude-resource-type", "unit_test")
+            for item in dbt.run(*command):
+                if str(item.node.resource_type) == "test":
+                    found[item.node.unique_id] = DataTest(item.node, str(item.node.compiled_code))
+    return tuple(found.values())
+
+
+def ask(settings: Settings, tests: Sequence[DataTest], *, schema: str = BUILD_SCHEMA) -> int:
+    """Ask compiled data tests of what is there, two at a time; returns how many were asked.
+
+    A test that wants more than that no row is found is left to dbt.
+
+    Raises:
+        TransformFailed: one of its subclasses says what to do about it.
+    """
+    own = [test for test in tests if test.wants_no_row]
+    found = parallel.run(
+        settings,
+        [partial(_failing, test) for test in own],
+        session={"search_path": f"{schema}, public, extensions", "jit": "off", "work_mem": "64MB"},
+        application="crm-migrate data tests",
+    )
+    failures = [
+        _failure(_Asked(test.node, f"Got {rows} result{'s' if rows > 1 else ''}, configured to fail if != 0", rows))
+        for test, rows in zip(own, found, strict=True)
+        if rows
+    ]
+    if failures:
+        more = f" And {len(failures) - 1} more." if len(failures) > 1 else ""
+        raise ChecksFailed("A test of the models does not pass.", failures, why=f"{failures[0]}{more}")
+    others = [test.node.name for test in tests if not test.wants_no_row]
+    if others:
         with dbt_process.opened(settings, schema) as dbt:
-            results = dbt.run("test", "--selector", select, "--exclude-resource-type", "unit_test")
-        _refuse_failures(results, f"The tests of {select} failed")
-        ran += len(results)
-    return ran
+            results = dbt.run("test", "--select", *others)
+        _refuse_failures(results, "The tests of what was built failed")
+    return len(tests)
+
+
+def _failing(test: DataTest, connection: Connection) -> int:
+    return int(
+        database.scalar(connection, sql.SQL("select count(*) from (\n{}\n) as failing").format(sql.SQL(test.query)))
+    )
 
 
 def run(settings: Settings, *command: str, schema: str = BUILD_SCHEMA) -> list[str]:

@@ -23,7 +23,6 @@ from crm_migrate import (
     lock,
     outcomes,
     put_back,
-    transform,
     verification,
 )
 from crm_migrate.database import Connection
@@ -50,6 +49,7 @@ WARM_STEPS = (
     "transform_stage_1",
     "transform_stage_1_5",
     "prepare",
+    "tests",
     "gates",
     "cutover",
     "validate",
@@ -227,6 +227,7 @@ def _build(stage: Stage, warm: Warm | None) -> None:
         stage.step("transform_stage_1", lambda work: warm.transform("stage_1", work))
         stage.step("transform_stage_1_5", lambda work: warm.transform("stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
+        stage.step("tests", warm.ask_tests)
     else:
         if not ledger.is_done(connection, run.run_id, "gates"):
             control.begin_build(connection, run.run_id, settings.batch_size)
@@ -234,7 +235,9 @@ def _build(stage: Stage, warm: Warm | None) -> None:
         stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
-    stage.step("gates", lambda work: pass_gates(stage, work, tests=warm is not None and warm.goes_on))
+        if warm is not None:
+            stage.step("tests", lambda work: work.detail.update(asked_by="the build"))
+    stage.step("gates", lambda work: pass_gates(stage, work))
 
 
 def copy_archive(stage: Stage, work: Work) -> None:
@@ -242,18 +245,13 @@ def copy_archive(stage: Stage, work: Work) -> None:
     work.rows = archive.copy(stage.connection, stage.legacy, stage.settings)
 
 
-def pass_gates(stage: Stage, work: Work, *, tests: bool = False) -> None:
+def pass_gates(stage: Stage, work: Work) -> None:
     """Source and target gate under the lock, with the acceptances of the dry run.
-
-    Args:
-        tests: also the models' own tests; what dbt builds has passed them.
 
     Raises:
         GateSaysNo: lists the reasons.
     """
     checks = {}
-    if tests:
-        work.detail["tests"] = transform.data_tests(stage.settings)
     under_lock: tuple[gates.Gate, ...] = ("source", "target")
     for gate in under_lock:
         dry_run.run_gate(stage, gate, work)

@@ -87,6 +87,11 @@ class Warm:
         """The kept models, compiled for this database."""
         return compiled.read(self.stage.settings)
 
+    @cached_property
+    def tests(self) -> tuple[transform.DataTest, ...]:
+        """The data tests that dbt would ask when it builds, compiled for this database."""
+        return transform.compile_tests(self.stage.settings)
+
     def lay_base(self, work: Work) -> None:
         """Back up and restore on trial, copy the archive, remember the rows' versions: all of one state."""
         stage, connection = self.stage, self.stage.connection
@@ -130,7 +135,7 @@ class Warm:
         """Views and mappings anew, and the models' queries: all that needs dbt and no lock."""
         stages.transform_sources(self.stage, work)
         transform.views(self.stage.settings)
-        work.detail["redone"] = [model.name for model in self.models]
+        work.detail |= {"redone": [model.name for model in self.models], "tests": len(self.tests)}
 
     def find_changes(self, work: Work) -> None:
         """Compare the legacy rows with their versions; what was kept becomes this run's own.
@@ -185,6 +190,14 @@ class Warm:
         changes = {name: one.place for name, one in self.build_changes.items()} or self._found_before()
         seconds = redo.run(stage.settings, stage.run.run_id, self.models, changes, stage=stage_name)
         work.detail["models"] = {name: round(one, 3) for name, one in seconds.items()}
+
+    def ask_tests(self, work: Work) -> None:
+        """The models' own tests.
+
+        Raises:
+            transform.ChecksFailed: a NO-GO.
+        """
+        work.detail["tests"] = transform.ask(self.stage.settings, self.tests)
 
     def _found_before(self) -> dict[str, str]:
         # of the process that was killed: the tables are there

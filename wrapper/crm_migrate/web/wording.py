@@ -62,7 +62,7 @@ MOVE: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Getting ready", ("doctor", "base", "lock", "changes")),
     ("Making a safety copy", ("backup", "archive")),
     ("Building the new records", ("sources", "transform_stage_1", "transform_stage_1_5", "prepare")),
-    ("Checking the new records", ("gates",)),
+    ("Checking the new records", ("tests", "gates")),
     ("Switching over", ("cutover", "validate")),
     ("Verifying every record", ("verify",)),
     ("Opening the CRM", ("put_back", "unlock")),
