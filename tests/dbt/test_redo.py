@@ -147,3 +147,13 @@ def test_a_row_that_the_target_refuses_stands_alone(crm: tuple[Connection, Setti
         "select sum(rows_written), sum(rows_rejected) from crm_migration.batches where model = 'opportunities'"
     ).fetchone()
     assert counted == (value(connection, "select count(*) from crm_build.opportunities"), 2)
+
+
+def test_the_tests_of_the_models_are_asked_without_dbt(crm: tuple[Connection, Settings]) -> None:
+    connection, settings = crm
+    tests = transform.compile_tests(settings)
+    assert transform.ask(settings, tests) == len(tests) > 50
+    connection.execute("update crm_build.int_companies__roles set organization_type = 'nonsense' where company_id = 3")
+    with pytest.raises(transform.ChecksFailed, match="organization_type") as failed:
+        transform.ask(settings, tests)
+    assert "Got 1 result," in failed.value.why

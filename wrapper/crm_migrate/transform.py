@@ -170,8 +170,7 @@ def compile_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> tuple[Da
     with dbt_process.opened(settings, schema) as dbt:
         left_out.mark(dbt.manifest, gate_asks=True)
         for select in get_args(Selector):
-            command = ("compile", "--selector", f"{select}_by_the_program", "--exclude-resource-type", "unit_test")
-            for item in dbt.run(*command):
+            for item in dbt.run("compile", "--selector", f"{select}_by_the_program"):
                 if str(item.node.resource_type) == "test":
                     found[item.node.unique_id] = DataTest(item.node, str(item.node.compiled_code))
     return tuple(found.values())
