@@ -153,7 +153,8 @@ def test_the_tests_of_the_models_are_asked_without_dbt(crm: tuple[Connection, Se
     connection, settings = crm
     tests = transform.compile_tests(settings)
     assert transform.ask(settings, tests) == len(tests) > 50
-    connection.execute("update crm_build.int_companies__roles set organization_type = 'nonsense' where company_id = 3")
-    with pytest.raises(transform.ChecksFailed, match="organization_type") as failed:
+    connection.execute("update crm_build.int_companies__roles set organization_type = null where company_id = 3")
+    with pytest.raises(transform.ChecksFailed) as failed:
         transform.ask(settings, tests)
+    assert "not_null_int_companies__roles_organization_type" in failed.value.why
     assert "Got 1 result," in failed.value.why
