@@ -139,7 +139,12 @@ def catch_up(connection: Connection, changes: Mapping[str, tuple[str, tuple[str,
     total = 0
     for name in tables(connection):
         if name not in changes:
-            total += _copy(name, connection)
+            key = database.scalar(
+                connection,
+                "select crm_migration.key_of(%s::regclass)",
+                [sql.Identifier("public", name).as_string(None)],
+            )
+            total += _copy(name, key or [], connection)
             continue
         place, key = changes[name]
         source, target = sql.Identifier("public", name), sql.Identifier(SCHEMA, name)
@@ -332,7 +337,7 @@ def _copy(name: str, key: list[str], connection: Connection) -> int:
             connection.execute(sql.SQL("alter table {} add primary key ({})").format(target, columns))
         connection.execute(
             sql.SQL("comment on table {} is {}").format(
-                target, sql.Literal(f"public.{name} as it was before the migration: {rows} rows.")
+                target, sql.Literal(f"public.{name} as it was before the migration.")
             )
         )
         fault_points.reached(f"archive.{name}.copied")

@@ -1,4 +1,9 @@
-"""What `apply` will need: time from what the dry run measured, disk and memory from what it saw."""
+"""What `apply` will need: time from what the dry run measured, disk and memory from what it saw.
+
+Steps that the dry run plays too take what they took. The others read or copy all legacy rows, so they are told in
+passes: one pass is the time in which one connection reads and hashes every legacy row, as the dry run did when it
+remembered their versions. How many passes a step is worth was measured (docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 
@@ -7,32 +12,127 @@ from dataclasses import dataclass, field
 
 from crm_migrate import database, ledger
 from crm_migrate.database import Connection
+from crm_migrate.ledger import Step
 from crm_migrate.settings import Settings
 
-# measured: pg_dump -Fd -j2 -Z1 takes 4.5 s per GB; restoring with indexes about three times that
-_DUMP_SECONDS_PER_BYTE = 4.5 / 1e9
-_RESTORE_SECONDS_PER_BYTE = 14.0 / 1e9
-_ARCHIVE_SECONDS_PER_BYTE = 3.0 / 1e9
-_START_SECONDS = 1.5
-# of the database's size: its build and archive beside it, the dump, and the restored copy
-_COPIES = 3.3
+# of the database's size: its build, versions and archive beside it, the dump, and the restored copy
+_COPIES = 3.6
+
+# passes over all legacy rows, and seconds that do not depend on them
+_ARCHIVE = 1.0
+_BACKUP, _BACKUP_START = 5.0, 1.0
+_FINGERPRINT = 0.7
+_VALIDATE = 0.3
+_ORACLES, _ORACLES_START = 2.0, 0.5
+_CHANGES = 0.6
+_TESTS, _TESTS_START = 0.5, 0.3
+_DELTA = 1.5
+_LOCK, _UNLOCK = 0.3, 0.3
+# how much of what a backup takes alone is added to what runs beside it
+_BESIDE = 0.35
+# models that are made anew as a whole when anything changed, and how much of the rest is
+_WHOLE = frozenset({"int_companies__identifiers", "int_companies__roles", "int_organizations__relationships"})
+_REDONE = 0.15
+_PREPARED_AGAIN = 0.3
+# the published gate asks about as much as the target gate
+_PUBLISHED = 0.7
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds between lock and unlock, and the room that is needed meanwhile."""
+    """Seconds between lock and unlock, and the room that is needed meanwhile.
+
+    Attributes:
+        downtime_seconds: of a cold apply, which builds everything under the lock; what people are told.
+        warm_downtime_seconds: when less than one row in a hundred changes before the lock.
+        parts: where the time of the cold one goes.
+        warm_parts: where the time of the warm one goes.
+    """
 
     downtime_seconds: float
     downtime_seconds_with_buffer: float
     disk_bytes: int
     memory_bytes: int
     parts: Mapping[str, float] = field(default_factory=dict)
+    warm_downtime_seconds: float | None = None
+    warm_parts: Mapping[str, float] = field(default_factory=dict)
 
 
 def of_dry_run(connection: Connection, settings: Settings, run_id: str) -> Estimate:
     """Estimate the downtime of `apply` from the steps that the dry run measured."""
-    measured = {step.name: step.seconds or 0.0 for step in ledger.steps(connection, run_id)}
-    size = int(
+    measured = {step.name: step for step in ledger.steps(connection, run_id)}
+    one_pass = _pass(connection, measured)
+    parts, warm_parts = _cold(measured, one_pass), _warm(measured, one_pass)
+    seconds = sum(parts.values())
+    memory = database.scalar(
+        connection, "select max(memory_bytes) from crm_migration.resource_samples where run_id = %s", [run_id]
+    )
+    return Estimate(
+        downtime_seconds=round(seconds, 1),
+        downtime_seconds_with_buffer=round(seconds * (1 + settings.buffer_percent / 100), 1),
+        disk_bytes=int(_size(connection) * _COPIES),
+        memory_bytes=int(memory or 0),
+        parts={name: round(value, 2) for name, value in parts.items()},
+        warm_downtime_seconds=round(sum(warm_parts.values()), 1),
+        warm_parts={name: round(value, 2) for name, value in warm_parts.items()},
+    )
+
+
+def _cold(measured: Mapping[str, Step], one_pass: float) -> dict[str, float]:
+    build = sum(_seconds(measured, name) for name in ("sources", "transform_stage_1", "transform_stage_1_5", "prepare"))
+    gates = _seconds(measured, "source_gate") + _seconds(measured, "target_gate")
+    parts = {"lock": _LOCK, "archive": _ARCHIVE * one_pass, "transform": build, "gates": gates}
+    backup = _BACKUP_START + _BACKUP * one_pass
+    # it runs beside all of these: what outlasts them counts, or what it takes away from them
+    parts["backup"] = max(_BESIDE * backup, backup - sum(parts.values()))
+    return parts | _after(measured, _FINGERPRINT * one_pass, one_pass)
+
+
+def _warm(measured: Mapping[str, Step], one_pass: float) -> dict[str, float]:
+    models = measured["transform_stage_1"].detail.get("models", {}) if "transform_stage_1" in measured else {}
+    whole = sum(models.get(name, 0.0) for name in _WHOLE)
+    rest = sum(models.values()) - whole
+    gates = _seconds(measured, "source_gate") + _seconds(measured, "target_gate")
+    parts = {
+        "lock": _LOCK,
+        "changes": _CHANGES * one_pass,
+        "transform": whole + _REDONE * rest + _PREPARED_AGAIN * _seconds(measured, "prepare"),
+        "tests": _TESTS_START + _TESTS * one_pass,
+        "gates": gates,
+    }
+    delta = _DELTA * one_pass
+    parts["backup"] = max(_BESIDE * delta, delta - sum(parts.values()))
+    return parts | _after(measured, 0.0, one_pass)
+
+
+def _after(measured: Mapping[str, Step], fingerprint: float, one_pass: float) -> dict[str, float]:
+    return {
+        "cutover": fingerprint + _seconds(measured, "rehearsal"),
+        "validate": _VALIDATE * one_pass,
+        "verify": _PUBLISHED * _seconds(measured, "target_gate") + _ORACLES_START + _ORACLES * one_pass,
+        "unlock": _UNLOCK,
+    }
+
+
+def _pass(connection: Connection, measured: Mapping[str, Step]) -> float:
+    """Seconds in which one connection reads and hashes all legacy rows."""
+    remembered = measured.get("row_versions")
+    if remembered is None or not remembered.rows:
+        return 0.0
+    rows = database.scalar(
+        connection,
+        "select sum(greatest(reltuples, 0)) from pg_catalog.pg_class"
+        " where relkind = 'r' and relnamespace = 'public'::regnamespace",
+    )
+    return (remembered.seconds or 0.0) * max(1.0, float(rows or 0) / remembered.rows)
+
+
+def _seconds(measured: Mapping[str, Step], name: str) -> float:
+    return (measured[name].seconds or 0.0) if name in measured else 0.0
+
+
+def _size(connection: Connection) -> int:
+    return int(
         database.scalar(
             connection,
             """
@@ -49,30 +149,4 @@ def of_dry_run(connection: Connection, settings: Settings, run_id: str) -> Estim
                 )
             """,
         )
-    )
-    build = sum(measured.get(name, 0.0) for name in ("sources", "transform_stage_1", "transform_stage_1_5", "prepare"))
-    gates = measured.get("source_gate", 0.0) + measured.get("target_gate", 0.0)
-    parts = {
-        "lock": _START_SECONDS,
-        "archive": size * _ARCHIVE_SECONDS_PER_BYTE,
-        "transform": build,
-        "gates": gates,
-        "cutover": measured.get("rehearsal", 0.0),
-        "verify": gates,
-        "unlock": 0.5,
-    }
-    backup = _START_SECONDS + size * (_DUMP_SECONDS_PER_BYTE + _RESTORE_SECONDS_PER_BYTE)
-    # the backup runs beside archive, transformation and gates: only what outlasts them counts
-    beside = parts["archive"] + build + gates
-    parts["backup"] = max(0.0, backup - beside)
-    seconds = sum(parts.values())
-    memory = database.scalar(
-        connection, "select max(memory_bytes) from crm_migration.resource_samples where run_id = %s", [run_id]
-    )
-    return Estimate(
-        downtime_seconds=round(seconds, 1),
-        downtime_seconds_with_buffer=round(seconds * (1 + settings.buffer_percent / 100), 1),
-        disk_bytes=int(size * _COPIES),
-        memory_bytes=int(memory or 0),
-        parts={name: round(value, 2) for name, value in parts.items()},
     )

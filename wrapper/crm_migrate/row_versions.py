@@ -25,14 +25,15 @@ class Changes:
     changed: int
 
 
-def remember(connection: Connection, label: str, relations: Sequence[str]) -> list[str]:
-    """Remember the rows of these tables in the build schema; returns those whose rows cannot be told apart."""
-    return [
-        relation
+def remember(connection: Connection, label: str, relations: Sequence[str]) -> tuple[list[str], int]:
+    """Remember the rows of these tables; returns those whose rows cannot be told apart, and how many rows there are."""
+    rows = {
+        relation: database.scalar(
+            connection, "select crm_migration.remember_versions(%s, %s::regclass)", [label, relation]
+        )
         for relation in relations
-        if database.scalar(connection, "select crm_migration.remember_versions(%s, %s::regclass)", [label, relation])
-        is None
-    ]
+    }
+    return [name for name, count in rows.items() if count is None], sum(count or 0 for count in rows.values())
 
 
 def find(settings: Settings, label: str, relations: Sequence[str]) -> dict[str, Changes]:

@@ -151,6 +151,16 @@ def build(
     )
 
 
+def read_project(settings: Settings, *, schema: str = BUILD_SCHEMA) -> None:
+    """Have dbt read its project, for the builds of this process.
+
+    Raises:
+        TransformFailed: it cannot be read.
+    """
+    with dbt_process.opened(settings, schema):
+        pass
+
+
 def views(settings: Settings, *, schema: str = BUILD_SCHEMA) -> None:
     """Make the views anew, also those in the middle, on tables that are there.
 

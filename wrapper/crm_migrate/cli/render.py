@@ -150,8 +150,13 @@ def dry_run(console: Console, report: DryRunReport, *, next_command: str = "crm-
         estimate = report.estimate
         console.print(
             f"Estimated downtime {duration(estimate.downtime_seconds)},"
-            f" with buffer {duration(estimate.downtime_seconds_with_buffer)};"
-            f" disk {size(estimate.disk_bytes)}, memory {size(estimate.memory_bytes)}"
+            f" with buffer {duration(estimate.downtime_seconds_with_buffer)}"
+            + (
+                f", on this build {duration(estimate.warm_downtime_seconds)};"
+                if estimate.warm_downtime_seconds is not None
+                else ";"
+            )
+            + f" disk {size(estimate.disk_bytes)}, memory {size(estimate.memory_bytes)}"
         )
     if report.to_put_back:
         counts = ", ".join(f"{name} {count:,}" for name, count in report.to_put_back.items())

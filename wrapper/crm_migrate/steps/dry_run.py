@@ -124,7 +124,7 @@ def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
         rehearsed = rehearse_cutover(stage, access.capture(connection))
         work.detail |= {"seconds": rehearsed.seconds}
 
-    stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
+    stage.step("doctor", lambda work: stages.get_ready(stage, work))
     stage.step("seeds", lambda work: check_seeds(stage))
     control.begin_build(connection, run.run_id, settings.batch_size)
     stage.step("sources", lambda work: stages.transform_sources(stage, work))
@@ -165,7 +165,7 @@ def remember_versions(stage: Stage, work: Work) -> None:
     """Remember the rows that the models are about to read: what is another one then has to be read again."""
     names = [sql.Identifier("public", name).as_string(None) for name in compiled.sources(stage.settings)]
     relations = [name for name in names if database.exists(stage.connection, name)]
-    keyless = row_versions.remember(stage.connection, kept_build.LABEL, relations)
+    keyless, work.rows = row_versions.remember(stage.connection, kept_build.LABEL, relations)
     work.detail["without_key"] = keyless
 
 

@@ -67,6 +67,12 @@ def examine(connection: Connection, settings: Settings) -> doctor.Examination:
     return examination
 
 
+def get_ready(stage: Stage, work: Work) -> None:
+    """Ask the doctor, and read the dbt project: that takes seconds, and nobody is locked out yet."""
+    work.detail["layers"] = list(examine(stage.connection, stage.settings).layers)
+    transform.read_project(stage.settings)
+
+
 class Unfit(ConfigurationError):
     """The doctor found something that has to be mended first."""
 

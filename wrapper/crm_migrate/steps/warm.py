@@ -111,7 +111,7 @@ class Warm:
                     name for name in backup.split_schemas(connection, stage.settings)[0] if name != control.SCHEMA
                 ]
                 relations = content.tables(connection, schemas)
-                keyless = row_versions.remember(connection, BASE, [_qualified(*one) for one in relations])
+                keyless, _ = row_versions.remember(connection, BASE, [_qualified(*one) for one in relations])
                 made = dumped.result()
         own = self.opened.enter_context(database.connect(stage.settings, application="crm-migrate backup"))
         result, scratch = self.opened.enter_context(backup.tested(own, stage.settings, made))
