@@ -104,7 +104,7 @@ def measure(
 ) -> Figures:
     """The medians of one size, and what each round measured as `rounds`."""
     rounds = []
-    runs = migration.kinds(settings, kinds) if "run" in parts else ()
+    runs = tuple(kinds) if "run" in parts else ()
     needed = repeat * (len(runs) + bool({*parts} - {"run"}))
 
     def fresh() -> Connection:

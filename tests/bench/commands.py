@@ -58,12 +58,6 @@ def run(connection: Connection, settings: Settings, *arguments: str, kind: str |
     }
 
 
-def knows(settings: Settings, command: str, flag: str) -> bool:
-    """Whether a command has such a flag."""
-    said, _ = program(settings, command, "--help").communicate()
-    return flag in said
-
-
 def _ledger(connection: Connection, kind: str) -> Figures:
     run = ledger.latest(connection, kind)
     if run is None:

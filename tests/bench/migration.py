@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
 COLD, WARM = "cold", "warm"
-
-
-def kinds(settings: Settings, wanted: Sequence[str] = (COLD, WARM)) -> tuple[str, ...]:
-    """What of it can be measured: a program that has no warm apply has no flag to ask for a cold one."""
-    known = (COLD, WARM) if commands.knows(settings, "apply", "--cold") else (COLD,)
-    return tuple(kind for kind in known if kind in wanted)
 
 
 def run(connection: Connection, settings: Settings, kind: str) -> Figures:
@@ -39,7 +32,7 @@ def run(connection: Connection, settings: Settings, kind: str) -> Figures:
         figures["dry-run"] = commands.run(connection, own, "dry-run", kind="dry-run")
         if kind == WARM:
             figures["edits"] = edits.make(connection)
-        cold = ("--cold",) if kind == COLD and WARM in kinds(own) else ()
+        cold = ("--cold",) if kind == COLD else ()
         figures["apply"] = commands.run(connection, own, "apply", "--confirm-database", name, *cold, kind="apply")
         figures["database_bytes"] |= {"after": _size(connection), "archive": _archive_size(connection)}
         figures["backup_bytes"] = sum(path.stat().st_size for path in own.backup_dir.rglob("*") if path.is_file())

@@ -182,7 +182,11 @@ class Warm:
     @property
     def goes_on(self) -> bool:
         """Whether the kept build is gone on with; else all is built anew under the lock."""
-        return is_warm(ledger.get(self.stage.connection, self.stage.run.run_id).summary)
+        return self._goes_on(self.stage)
+
+    def _goes_on(self, stage: Stage) -> bool:
+        # asked beside the build, too, where its connection must not be used
+        return is_warm(ledger.get(stage.connection, stage.run.run_id).summary)
 
     def transform(self, stage_name: str, work: Work) -> None:
         """Make anew what the changed rows have a part in."""
@@ -269,7 +273,7 @@ class Warm:
         """
         connection = beside.connection
         before = self._contents(beside)
-        tables = [(kept_build.LABEL, name) for name in redo.sources(self.models)] if self.goes_on else []
+        tables = [(kept_build.LABEL, name) for name in redo.sources(self.models)] if self._goes_on(beside) else []
         if self.base is not None:
             own = [one for one in self.base.relations if one[0] == "public" and one not in self.base.keyless]
             tables += [(BASE, name) for _, name in own]
