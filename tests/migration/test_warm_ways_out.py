@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import backup, fingerprint, ledger
+from crm_migrate import backup, backup_delta, fingerprint, ledger
 from crm_migrate import database as db
 from crm_migrate.errors import Interrupted, MigrationError
 from crm_migrate.observer import Silent
@@ -84,7 +84,7 @@ def test_a_change_that_was_not_noticed_is_found_by_the_books(tried: tuple[Connec
     assert fingerprint.compare(before, fingerprint.take(crm)) == []
 
 
-def test_a_delta_that_lacks_a_row_does_not_pass_its_restore(tried: tuple[Connection, Settings]) -> None:
+def test_a_change_that_the_delta_lacks_is_found_by_the_books(tried: tuple[Connection, Settings]) -> None:
     crm, settings = tried
 
     class Forgets(Silent):
@@ -94,8 +94,26 @@ def test_a_delta_that_lacks_a_row_does_not_pass_its_restore(tried: tuple[Connect
             if name == "changes":
                 forget(crm, "base", "tags")
 
-    with pytest.raises(backup.RestoreTestFailed) as failed:
+    with pytest.raises(warm.ChangeMissed, match="tags"):
         go(settings, Forgets())
+    assert unlocked(crm)
+
+
+def test_a_delta_that_does_not_restore_is_no_backup(
+    tried: tuple[Connection, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm, settings = tried
+    new = "update public.tags set name = 'another' where id = (select min(id) from public.tags)"
+    real = backup_delta._copy_out
+
+    def lose(connection: Connection, query: Any, path: Path) -> None:
+        real(connection, query, path)
+        if path.suffix == ".rows":
+            path.write_bytes(path.read_bytes().replace(b"another", b"an other"))
+
+    monkeypatch.setattr(backup_delta, "_copy_out", lose)
+    with pytest.raises(backup.RestoreTestFailed) as failed:
+        go(settings, Sabotage("base", lambda: crm.execute(new)))
     assert "public.tags" in failed.value.why
     assert unlocked(crm)
 

@@ -45,7 +45,6 @@ __all__ = [
     "RestoreTargetNotEmpty",
     "RestoreTest",
     "RestoreTestFailed",
-    "compare",
     "copy_roles",
     "create",
     "delete",
@@ -209,7 +208,14 @@ def restore(path: Path, dsn: str, *, own_roles: bool | None = None) -> Backup:
         )
     if backup.delta is not None:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            backup_delta.bring(connection, backup)
+            wrong = backup_delta.bring(connection, backup)
+        if wrong:
+            raise RestoreFailed(
+                f"What changed between the dump and the lock was not restored into {without_password(dsn)}.",
+                why=" ".join(wrong[:5]),
+                state="The database that was restored into is not to be used. The backup is as it was.",
+                next="Drop the database, and restore another backup: crm-migrate backup list.",
+            )
     return backup
 
 
@@ -236,7 +242,7 @@ def tested(connection: Connection, settings: Settings, backup: Backup) -> Iterat
     with _scratch(connection, settings, backup) as (scratch, where):
         restore(backup.path, scratch.dsn)
         fault_points.reached("backup.restored")
-        compare(backup, scratch)
+        _compare(backup, scratch)
         rows = sum(table.rows for table in backup.tables.values())
         yield RestoreTest(True, where, len(backup.tables), rows, round(time.monotonic() - begun, 3)), scratch
 
@@ -299,7 +305,7 @@ def _has_attribute(connection: Connection, attribute: Literal["rolsuper", "rolcr
     return bool(database.scalar(connection, query.format(sql.Identifier(attribute))))
 
 
-def compare(backup: Backup, scratch: Settings) -> None:
+def _compare(backup: Backup, scratch: Settings) -> None:
     """Hold what was restored against the manifest.
 
     Raises:

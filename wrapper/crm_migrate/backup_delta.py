@@ -99,18 +99,36 @@ def write(
     return made
 
 
-def bring(connection: Connection, backup: Backup) -> None:
-    """Bring a database that the dump was restored into to the state under the lock."""
+def bring(connection: Connection, backup: Backup) -> list[str]:
+    """Bring a database that the dump was restored into to the state under the lock.
+
+    Returns:
+        A sentence for each table whose changed rows are not what they were when the delta was written, or that has
+        another number of rows now.
+    """
     if backup.delta is None:
-        return
+        return []
+    wrong: list[str] = []
     with connection.transaction():
         content.as_text(connection)
         with _undisturbed(connection, [_name(table).as_string(None) for table in backup.delta["tables"]]):
             for table in backup.delta["tables"]:
-                _bring_table(connection, backup.path / FOLDER, table)
+                if _bring_table(connection, backup.path / FOLDER, table) != table["content"]:
+                    wrong.append(f"{table['schema']}.{table['name']} lacks rows that changed, or has others.")
         for schema, name, last, called in backup.delta["sequences"]:
             sequence = sql.Identifier(schema, name).as_string(None)
             connection.execute("select setval(%s::regclass, %s, %s)", [sequence, last, called])
+        for name, known in backup.tables.items():
+            rows = _count(connection, *name.split(".", 1))
+            if rows != known.rows:
+                wrong.append(f"{name} had {known.rows} rows and has {rows}.")
+    return wrong
+
+
+def _count(connection: Connection, schema: str, table: str) -> int:
+    return int(
+        database.scalar(connection, sql.SQL("select count(*) from only {}").format(sql.Identifier(schema, table)))
+    )
 
 
 def _name(table: Mapping[str, Any]) -> sql.Identifier:
@@ -136,7 +154,25 @@ def _write_table(connection: Connection, folder: Path, number: int, one: Changed
         table["gone"] = f"{number:04d}.gone"
         _copy_out(connection, sql.SQL("select {} from {}").format(key, changes), folder / table["gone"])
     _copy_out(connection, rows, folder / table["rows"])
+    same = None if one.changes is None else sql.SQL(one.changes)
+    table["content"] = _content(connection, relation, one.key, same)
     return table
+
+
+def _content(connection: Connection, relation: sql.Identifier, key: Sequence[str], keys: sql.SQL | None) -> list[Any]:
+    """How many rows there are of these keys, or in all, and the sums of two hashes of their text."""
+    row = sql.Identifier("crm row")
+    texts = sql.SQL("select {}::text as whole from only {} as {}").format(row, relation, row)
+    if keys is not None:
+        listed = sql.SQL(", ").join(map(sql.Identifier, key))
+        texts += sql.SQL(" inner join {} as keys using ({})").format(keys, listed)
+    found = connection.execute(
+        sql.SQL(
+            "select count(*), coalesce(sum(hashtextextended(whole, 1)), 0) || ':' ||"
+            " coalesce(sum(hashtextextended(whole, 2)), 0) from ({} offset 0) as content"
+        ).format(texts)
+    ).fetchone()
+    return list(found or ())
 
 
 def _copy_out(connection: Connection, query: sql.Composed, path: Path) -> None:
@@ -154,7 +190,7 @@ def _sequence(connection: Connection, schema: str, name: str) -> tuple[int, bool
     return connection.execute(query).fetchone() or (1, False)
 
 
-def _bring_table(connection: Connection, folder: Path, table: Mapping[str, Any]) -> None:
+def _bring_table(connection: Connection, folder: Path, table: Mapping[str, Any]) -> list[Any]:
     relation = _name(table)
     columns = sql.SQL(", ").join(map(sql.Identifier, table["columns"]))
     if "gone" in table:
@@ -169,10 +205,13 @@ def _bring_table(connection: Connection, folder: Path, table: Mapping[str, Any])
         connection.execute(
             sql.SQL("delete from only {} as present using pg_temp.crm_keys as keys where {}").format(relation, same)
         )
-        connection.execute("drop table pg_temp.crm_keys")
     else:
         connection.execute(sql.SQL("delete from only {}").format(relation))
     _copy_in(connection, sql.SQL("copy {} ({}) from stdin").format(relation, columns), folder / table["rows"])
+    keys = sql.SQL("pg_temp.crm_keys") if "gone" in table else None
+    content = _content(connection, relation, table["key"], keys)
+    connection.execute("drop table if exists pg_temp.crm_keys")
+    return content
 
 
 def _copy_in(connection: Connection, statement: sql.Composed | sql.SQL, path: Path) -> None:

@@ -341,9 +341,11 @@ def put_back_rows(stage: Stage, work: Work) -> None:
 
 def unlock(stage: Stage) -> None:
     """People may work again, with the new tables and through the compatibility views."""
-    control.end_build(stage.connection)
     lock.release(stage.connection, stage.settings)
-    ledger.set_run(stage.connection, stage.run.run_id, unlocked_at="now")
+    if ledger.get(stage.connection, stage.run.run_id).unlocked_at is None:
+        ledger.set_run(stage.connection, stage.run.run_id, unlocked_at="now")
+    # takes seconds, and nobody waits for it any more
+    control.end_build(stage.connection)
 
 
 @contextmanager

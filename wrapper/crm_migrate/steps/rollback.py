@@ -225,5 +225,5 @@ def _lock(stage: Stage, work: Work) -> None:
 
 
 def _unlock(stage: Stage) -> None:
-    control.end_build(stage.connection)
     lock.release(stage.connection, stage.settings)
+    control.end_build(stage.connection)
