@@ -52,15 +52,16 @@ def at(point: str, *lines: str) -> str:
     )
 
 
-def test_a_killed_run_goes_on_and_nobody_gets_in_between(tried_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(tried_2026)
-    killed = say(settings, "apply", code=-9, **{fault_points.KILL_AT: "apply.transform_stage_1.started"})
+def test_a_killed_run_goes_on_and_nobody_gets_in_between(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    say(settings, "dry-run")
+    killed = say(settings, "apply", code=-9, **{fault_points.KILL_AT: "apply.cutover.started"})
     assert "killed at" in killed, "the fault did not happen"
     told("killed", "crm-migrate apply", killed)
     told("killed-status", "crm-migrate status", say(settings, "status"))
 
-    with as_role(tried_2026), pytest.raises(psycopg.Error) as refused:
-        tried_2026.execute("update public.deals set stage = 'won' where id = 1")
+    with as_role(legacy_2026), pytest.raises(psycopg.Error) as refused:
+        legacy_2026.execute("update public.deals set stage = 'won' where id = 1")
     told(
         "write-while-locked",
         "psql -c \"update deals set stage = 'won' where id = 1\"",
@@ -81,14 +82,14 @@ def test_a_killed_run_goes_on_and_nobody_gets_in_between(tried_2026: Connection,
     resumed = say(settings, "apply")
     assert "Going on with apply" in resumed
     told("killed-resumed", "crm-migrate apply", resumed)
-    assert unlocked(tried_2026)
+    assert unlocked(legacy_2026)
 
-    window = tried_2026.execute(
+    window = legacy_2026.execute(
         "update crm_migration.runs set rollback_until = rollback_until - interval '49 hours'"
         " where kind = 'apply' returning run_id"
     ).fetchone()
     told("late-rollback", "crm-migrate rollback", say(settings, "rollback", code=Exit.WINDOW))
-    tried_2026.execute(
+    legacy_2026.execute(
         "update crm_migration.runs set rollback_until = rollback_until + interval '49 hours' where run_id = %s", window
     )
 
@@ -104,7 +105,7 @@ def test_a_killed_run_goes_on_and_nobody_gets_in_between(tried_2026: Connection,
     assert "killed at rollback.committed" in killed, "the fault did not happen"
     told("killed-rollback-status", "crm-migrate status", say(settings, "status"))
     told("killed-rollback-resumed", "crm-migrate rollback", say(settings, "rollback"))
-    assert unlocked(tried_2026)
+    assert unlocked(legacy_2026)
 
 
 def test_what_a_dry_run_says_no_to(legacy_2026: Connection, mapped: MakeSettings) -> None:
@@ -154,8 +155,9 @@ def test_a_table_that_somebody_holds(tried_2026: Connection, mapped: MakeSetting
     assert unlocked(tried_2026)
 
 
-def test_a_run_that_is_stopped_and_one_that_loses_its_connection(tried_2026: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(tried_2026)
+def test_a_run_that_is_stopped_and_one_that_loses_its_connection(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    say(settings, "dry-run")
     stop = {fault_points.KILL_AT: "apply.sources.started", fault_points.KILL_WITH: "SIGINT"}
     said = say(settings, "apply", code=Exit.INTERRUPTED, **stop)
     told("interrupted", "crm-migrate apply", re.sub("killed at .*", "^C", said))

@@ -143,11 +143,11 @@ def redo(connection: Connection, run_id: str, model: Model, changes: Mapping[str
 def _statement(
     connection: Connection, run_id: str, model: Model, rule: Rule, changes: Mapping[str, str]
 ) -> sql.Composed:
-    places = {name: sql.SQL(changes[name]) for name in model.sources if name in changes}
-    places |= {name: sql.SQL(_redone(name)) for name in model.models}
+    places = {name: sql.SQL(changes[name]) for name in sorted(model.sources) if name in changes}
+    places |= {name: sql.SQL(_redone(name)) for name in sorted(model.models)}
     present = sql.Identifier(BUILD_SCHEMA, model.name)
     ledger = sql.Identifier(LEDGER)
-    unknown = [name for name in model.sources if name not in changes and _is_legacy(connection, name)]
+    unknown = [name for name in sorted(model.sources) if name not in changes and _is_legacy(connection, name)]
     if not unknown and not any(_has_rows(connection, place) for place in places.values()):
         return sql.SQL("create table {} as select * from {} limit 0").format(sql.SQL(_redone(model.name)), present)
     if model.kind == "batched":

@@ -17,7 +17,7 @@ from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, UsageError
 from crm_migrate.legacy import Generation
 from crm_migrate.observer import Observer
-from crm_migrate.reports import StageCount, plain
+from crm_migrate.reports import ApplyReport, DryRunReport, StageCount, plain
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, dry_run, verify
@@ -138,7 +138,7 @@ def _play(
         stages=done.stages,
         examples=_examples(connection, named_before),
         downtime_seconds=done.downtime_seconds,
-        estimated_seconds=tried.estimate.downtime_seconds if tried.estimate else 0.0,
+        estimated_seconds=_estimated(tried, done),
         rejected_rows=done.rejected_rows,
         checked_rows=sum(oracle.checked_rows for oracle in verified.oracles),
         verified=verified.ok,
@@ -199,6 +199,13 @@ def _named(connection: Connection) -> list[dict[str, Any]]:
         limit 3
         """,
     )
+
+
+def _estimated(tried: DryRunReport, done: ApplyReport) -> float:
+    if tried.estimate is None:
+        return 0.0
+    warm = tried.estimate.warm_downtime_seconds if done.build.get("kind") == "warm" else None
+    return tried.estimate.downtime_seconds if warm is None else warm
 
 
 def _examples(connection: Connection, before: Sequence[Mapping[str, Any]]) -> list[Example]:

@@ -9,9 +9,8 @@ participants as (
 
 -- a range of participants is one of their deals, too; else every batch would look through all opportunities
 opportunities as (
-    select opportunities.*
-    from {{ ref('opportunities') }} as opportunities
-    where opportunities.id between
+    select * from {{ ref('opportunities') }}
+    where id between
         (select min(participants.deal_id) from participants) and (select max(participants.deal_id) from participants)
 ),
 
