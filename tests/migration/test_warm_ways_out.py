@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import backup, backup_delta, fingerprint, ledger
+from crm_migrate import backup, backup_delta, control, fingerprint, ledger, row_versions
 from crm_migrate import database as db
 from crm_migrate.errors import Interrupted, MigrationError
 from crm_migrate.observer import Silent
@@ -202,6 +202,21 @@ def test_a_build_that_cannot_be_gone_on_with_is_built_anew(
         said = kept_build.why_not(connection, run.run_id)
     assert said is not None
     assert why in said
+
+
+def test_rows_that_cannot_be_told_apart_keep_no_build(
+    legacy_2026: Connection, mapped: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = mapped(legacy_2026, batch_size=60)
+    without_a_key = "select crm_migration.remember_versions('build', 'public.keyless'::regclass)"
+    control.install(legacy_2026, settings)
+    legacy_2026.execute("create table public.keyless as select 1 as id")
+    assert db.scalar(legacy_2026, without_a_key) is None
+    legacy_2026.execute("drop table public.keyless")
+    monkeypatch.setattr(row_versions, "remember", lambda *asked: (["public.tasks"], 0))
+    with db.connect(settings) as connection:
+        assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
+    assert db.scalar(legacy_2026, "select to_regnamespace('crm_build') is null")
 
 
 def test_cold_on_demand(tried: tuple[Connection, Settings]) -> None:

@@ -108,7 +108,9 @@ def run(
 
 def _leave_build(connection: Connection, run_id: str) -> None:
     """Keep what a passed dry run built, for the apply to go on with; everything else is dropped."""
-    if ledger.get(connection, run_id).state == "passed":
+    steps = {step.name: step for step in ledger.steps(connection, run_id)}
+    remembered = "row_versions" in steps and not steps["row_versions"].detail.get("without_key")
+    if remembered and ledger.get(connection, run_id).state == "passed":
         kept_build.keep(connection, run_id)
     else:
         control.end_build(connection)
