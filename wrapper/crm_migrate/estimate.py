@@ -2,7 +2,7 @@
 
 Steps that the dry run plays too take what they took. The others read or copy all legacy rows, so they are told in
 passes: one pass is the time in which one connection reads and hashes every legacy row, as the dry run did when it
-remembered their versions. How many passes a step is worth was measured (docs/benchmarks.md).
+remembered their versions. docs/benchmarks.md holds the estimates against what was measured.
 """
 
 from __future__ import annotations
