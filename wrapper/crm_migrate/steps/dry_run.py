@@ -24,6 +24,7 @@ from crm_migrate import (
     outcomes,
     row_versions,
     seeds,
+    transform,
 )
 from crm_migrate.access import AccessState
 from crm_migrate.cutover import CutoverResult
@@ -126,7 +127,7 @@ def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
         rehearsed = rehearse_cutover(stage, access.capture(connection))
         work.detail |= {"seconds": rehearsed.seconds}
 
-    stage.step("doctor", lambda work: stages.get_ready(stage, work))
+    stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
     stage.step("seeds", lambda work: check_seeds(stage))
     control.begin_build(connection, run.run_id, settings.batch_size)
     stage.step("sources", lambda work: stages.transform_sources(stage, work))
@@ -195,6 +196,8 @@ def check_seeds(stage: Stage) -> None:
     )
     if problems:
         raise stages.SeedsWrong(problems)
+    # here, and not in the first build, whose time goes into the estimate
+    transform.read_project(stage.settings)
 
 
 def run_gate(stage: Stage, gate: gates.Gate, work: Work) -> None:
