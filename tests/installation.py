@@ -117,7 +117,8 @@ def built_templates(
     """`built_templates(generation, own=True)`: the name of a template, made when it is first asked for."""
 
     def get(generation: str, *, own: bool = True) -> str:
-        key = (postgres.port, generation, own)
+        # not its port: a server that a test stopped may come back on another
+        key = (id(postgres), generation, own)
         if key not in _MADE:
             template = request.getfixturevalue(f"template_{generation}")
             folder = tmp_path_factory.mktemp(f"built-{generation}")
