@@ -339,34 +339,16 @@ $$;
 
 -- Row count and content hash of each table. The hash is a sum, so it does not depend on the order of the rows; it is taken
 -- over the text form, so json and citext are compared exactly; of all columns, also where one is called like the row.
--- `offset 0` keeps the text from being made once for each of the two hashes, which is most of the work.
 create or replace function crm_migration.table_contents(crm_schema text)
 returns table (name text, row_count bigint, hash text)
-language plpgsql
+language sql
 set search_path = ''
-set timezone = 'UTC'
-set datestyle = 'ISO, YMD'
-set intervalstyle = 'postgres'
-set extra_float_digits = 1
-set bytea_output = 'hex'
-set row_security = off
 as $$
-declare
-    one record;
-begin
-    for one in
-        select own.oid, own.name from crm_migration.own_relations(crm_schema) as own where own.kind = 'r' order by own.name
-    loop
-        name := one.name;
-        execute format(
-            'select count(*), coalesce(sum(hashtextextended(whole, 1)), 0) || '':'' ||'
-            ' coalesce(sum(hashtextextended(whole, 2)), 0)'
-            ' from (select (content.*)::text as whole from only %s as content offset 0) as texts',
-            one.oid::regclass
-        ) into row_count, hash;
-        return next;
-    end loop;
-end
+    select own.name, content.row_count, content.hash
+    from crm_migration.own_relations(crm_schema) as own
+    cross join lateral crm_migration.content_of(own.oid::regclass) as content
+    where own.kind = 'r'
+    order by own.name
 $$;
 
 create or replace function crm_migration.sequence_values(crm_schema text)
