@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import backup, backup_delta, control, fingerprint, ledger, row_versions
+from crm_migrate import backup, backup_delta, control, fingerprint, ledger, redo, row_versions
 from crm_migrate import database as db
 from crm_migrate.errors import Interrupted, MigrationError
 from crm_migrate.observer import Silent
@@ -202,6 +202,17 @@ def test_a_build_that_cannot_be_gone_on_with_is_built_anew(
         said = kept_build.why_not(connection, run.run_id)
     assert said is not None
     assert why in said
+
+
+def test_a_model_without_rule_and_key_is_built_anew(
+    tried: tuple[Connection, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm, settings = tried
+    real = redo.rule_for
+    monkeypatch.setattr(redo, "rule_for", lambda model, *more: None if model.name == "activities" else real(model))
+    report = go(settings)
+    assert build_of(crm, report) == {"kind": "cold", "why": "activities has neither a rule in sql/redo nor a key"}
+    assert verify.run(crm, settings).ok
 
 
 def test_rows_that_cannot_be_told_apart_keep_no_build(

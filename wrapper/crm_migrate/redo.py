@@ -90,7 +90,6 @@ def run(
     changes: Mapping[str, str],
     *,
     stage: str,
-    database_name: str | None = None,
 ) -> dict[str, float]:
     """Bring the models of a stage up to date, each in one transaction, two at a time.
 
@@ -109,7 +108,6 @@ def run(
         found = parallel.run(
             settings,
             [_piece(run_id, model, changes) for model in free],
-            database_name=database_name,
             session={"search_path": f"{BUILD_SCHEMA}, public, extensions"},
             application="crm-migrate redo",
         )

@@ -164,7 +164,9 @@ class Warm:
         work.rows = sum(one.changed for one in self.build_changes.values())
         work.detail["changed"] = {name: one.changed for name, one in self.build_changes.items() if one.changed}
         total = sum(one.rows for one in self.build_changes.values())
-        if work.rows > MOST_CHANGED * max(total, 1):
+        if lacking := redo.impossible(self.models):
+            self._build_anew(f"{', '.join(lacking)} has neither a rule in sql/redo nor a key", work)
+        elif work.rows > MOST_CHANGED * max(total, 1):
             self._build_anew(f"{100 * work.rows // max(total, 1)} % of the rows changed since the dry run", work)
 
     def _build_anew(self, why: str, work: Work) -> None:
