@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 import pytest
 
 from crm_migrate import database as db
-from crm_migrate import dbt_process, gates, left_out
+from crm_migrate import dbt_process, gates, left_out, legacy
 from crm_migrate.dbt_process import Dbt
 from installation import Installation, built_templates, stock  # noqa: F401  # fixtures
 
@@ -89,7 +89,7 @@ def test_program_leaves_out_what_is_tagged_and_an_analyst_nothing(dbt: Dbt) -> N
     assert "employer_is_the_primary_organization" in comparing - sources
     # what the sources' own build asked
     assert sources <= of_analyst["sources_only"]
-    gate = {dbt.manifest.nodes[key].name for key in left_out.tests_of_the_gate(dbt.manifest)}
+    gate = {dbt.manifest.nodes[key].name for key in left_out.tests_of_the_gates(dbt.manifest)}
     left = enforced | sources | gate
     left_out.mark(dbt.manifest, within_run=True)
     assert listed(dbt, "--selector", "stage_1_by_the_program") == of_analyst["stage_1"] - left
@@ -97,8 +97,9 @@ def test_program_leaves_out_what_is_tagged_and_an_analyst_nothing(dbt: Dbt) -> N
     assert listed(dbt, "--selector", "stage_1_by_the_program") == of_analyst["stage_1"] - left - comparing
 
 
+OF_STAGING = ("companies", "contacts", "deals", "tasks", "deal_notes", "contact_notes")
 # what makes the test fail must make the check of the gate fail that takes its place
-SABOTAGE: dict[str, LiteralString] = {
+SABOTAGE: dict[str, str] = {
     "contact_has_at_most_one_primary_organization": "insert into crm_build.contact_organizations"
     " (contact_id, organization_id, is_primary_organization, origin) select contact_id, other.company_id, true, 'deal'"
     " from crm_build.contact_organizations as links cross join lateral (select company_id from"
@@ -129,6 +130,11 @@ SABOTAGE: dict[str, LiteralString] = {
     " where id = (select max(id) from crm_build.activities)",
     "relationships_activities_organization_id": "update crm_build.activities set organization_id = -1"
     " where id = (select max(id) from crm_build.activities)",
+    **{
+        f"unique_stg_legacy__{table}_": f"insert into public.{{{table}}} overriding system value"
+        f" select * from public.{{{table}}} limit 1"
+        for table in OF_STAGING
+    },
 }
 
 
@@ -144,6 +150,9 @@ WITHOUT_KEYS = """
             select format('drop index %s', indexrelid::regclass)
             from pg_catalog.pg_index inner join pg_catalog.pg_class on pg_class.oid = indrelid
             where relnamespace = 'crm_build'::regnamespace and indisunique and not indisprimary
+            union all
+            select format('alter table %s drop constraint %I cascade', conrelid::regclass, conname)
+            from pg_catalog.pg_constraint where connamespace = 'public'::regnamespace and contype = 'p'
         loop
             execute found.statement;
         end loop;
@@ -155,11 +164,13 @@ WITHOUT_KEYS = """
 def test_gate_finds_whatever_makes_a_test_fail_that_is_left_to_it(stock: Installation) -> None:  # noqa: F811
     connection = stock.connection
     with dbt_process.opened(stock.settings, dbt_process.BUILD_SCHEMA) as dbt:
-        of_gate = {dbt.manifest.nodes[key].name: id for key, id in left_out.tests_of_the_gate(dbt.manifest).items()}
+        of_gate = {dbt.manifest.nodes[key].name: id for key, id in left_out.tests_of_the_gates(dbt.manifest).items()}
         results = dbt.run("test", "--select", *of_gate)
     asked = [item for item in results if item.node.name in of_gate]
-    checks = {check.id: check.query for check in gates.read_checks("target")}
+    checks = {check.id: check.query for gate in ("source", "target") for check in gates.read_checks(gate)}
     assert {item.node.name: str(item.status) for item in asked} == dict.fromkeys(of_gate, "pass")
+    found = legacy.detect(connection)
+    tables = {table: f'"{found.table(table)}"' for table in OF_STAGING}
     connection.execute(WITHOUT_KEYS)
     assert len(SABOTAGE) == len(asked)
     for item in asked:
@@ -168,6 +179,6 @@ def test_gate_finds_whatever_makes_a_test_fail_that_is_left_to_it(stock: Install
         with connection.transaction(force_rollback=True):
             for query in (test, check):
                 assert connection.execute(query.encode()).fetchall() == [], name
-            assert connection.execute(sabotage).rowcount == 1, name
+            assert connection.execute(sabotage.format_map(tables).encode()).rowcount == 1, name
             for query in (test, check):
                 assert connection.execute(query.encode()).fetchall() != [], f"{name}, {of_gate[name]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 import yaml
 
-from crm_migrate import control, demo_data, findings, gates, soda_scan, transform
+from crm_migrate import control, cutover, demo_data, findings, gates, soda_scan, transform
 from crm_migrate import database as db
 from crm_migrate.demo_data import Mess, spoil
 from crm_migrate.server import EmbeddedServer
@@ -338,6 +339,52 @@ def test_soda_writes_nothing_and_reads_no_env_file(
     assert list(home.iterdir()) == []
     assert [path.name for path in folder.iterdir()] == [".env"]
     assert "CRM_MIGRATE_SURPRISE" not in os.environ
+
+
+REFERENCE = re.compile(r"is_reference\('(\S+)', '(\w+)', '(\S+)'\)")
+
+
+def test_published_gate_reads_every_row_of_a_reference_that_the_server_does_not_keep(
+    stock: Installation,  # noqa: F811
+) -> None:
+    stock.cut_over()
+    cutover.validate(stock.connection, stock.settings)
+    asked = [
+        (check, reference)
+        for check in gates.read_checks("published")
+        for reference in REFERENCE.findall(check.query)
+    ]
+    assert len({reference for _, reference in asked}) == len(asked) > 10
+    stock.execute("set session_replication_role = replica")
+    for check, (table, column, parent) in asked:
+        with stock.connection.transaction(force_rollback=True):
+            assert db.scalar(stock.connection, "select crm_migration.is_reference(%s, %s, %s)", [table, column, parent])
+            stock.execute(DROP_REFERENCE.format(table=table, column=column))
+            assert stock.connection.execute(check.query.encode()).fetchall() == []
+            changed = stock.connection.execute(
+                f"update {table} set {column} = -1 where ctid ="
+                f" (select ctid from {table} order by {column} is null limit 1)".encode()
+            )
+            assert changed.rowcount == 1, table
+            assert stock.connection.execute(check.query.encode()).fetchall() != [], (check.id, column)
+
+
+DROP_REFERENCE = """
+    do $$
+    declare
+        found record;
+    begin
+        for found in
+            select conname from pg_catalog.pg_constraint
+            where conrelid = '{table}'::regclass and contype = 'f' and conkey = array[(
+                select attnum from pg_catalog.pg_attribute where attrelid = conrelid and attname = '{column}'
+            )]
+        loop
+            execute format('alter table {table} drop constraint %I', found.conname);
+        end loop;
+    end
+    $$
+"""
 
 
 @pytest.mark.parametrize("secured", [True, False])

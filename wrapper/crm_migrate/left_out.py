@@ -10,22 +10,22 @@ TAG = "left_out_by_the_program"
 _VIEW = "view"
 
 
-def mark(manifest: Any, *, moving: bool = False, within_run: bool = False, gate_asks: bool = False) -> None:
+def mark(manifest: Any, *, moving: bool = False, within_run: bool = False, gates_ask: bool = False) -> None:
     """Tag what the next build leaves out, and nothing else.
 
     Args:
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them would
             fail for no fault of theirs.
-        within_run: the same run has built mappings and staging and asked their tests, and it will ask the target gate.
-        gate_asks: it will ask the target gate, but nobody has asked the tests of mappings and staging yet.
+        within_run: the same run has built mappings and staging and asked their tests, and it will ask the gates.
+        gates_ask: it will ask the gates, but nobody has asked the tests of mappings and staging yet.
     """
     names = set(enforced_tests(manifest))
     if moving:
         names |= set(comparing_tests(manifest))
     if within_run:
         names |= set(source_nodes(manifest))
-    if within_run or gate_asks:
-        names |= set(tests_of_the_gate(manifest))
+    if within_run or gates_ask:
+        names |= set(tests_of_the_gates(manifest))
     for key, node in manifest.nodes.items():
         tags = [tag for tag in node.tags if tag != TAG]
         node.tags = [*tags, TAG] if key in names else tags
@@ -54,8 +54,8 @@ def source_nodes(manifest: Any) -> Iterator[str]:
             yield key
 
 
-def tests_of_the_gate(manifest: Any) -> dict[str, str]:
-    """The data tests that say which check of the target gate asks the same, with its id."""
+def tests_of_the_gates(manifest: Any) -> dict[str, str]:
+    """The data tests that say which check of the source or target gate asks the same, with its id."""
     return {key: str(node.config.meta["asked_by"]) for key, node in _tests(manifest) if "asked_by" in node.config.meta}
 
 

@@ -113,8 +113,8 @@ def build(
         schema: where everything is built.
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them
             would fail for no fault of theirs, and are left to a build under the lock.
-        within_run: `sources_only` was built for this run, and the target gate will be asked: what the one has built and
-            tested, and what the other asks, is left out.
+        within_run: `sources_only` was built for this run, and the gates will be asked: what the one has built and
+            tested, and what the others ask, is left out.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
@@ -178,7 +178,7 @@ def compile_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> tuple[Da
     """
     found: dict[str, DataTest] = {}
     with dbt_process.opened(settings, schema) as dbt:
-        left_out.mark(dbt.manifest, gate_asks=True)
+        left_out.mark(dbt.manifest, gates_ask=True)
         for select in get_args(Selector):
             for item in dbt.run("compile", "--selector", f"{select}_by_the_program"):
                 if str(item.node.resource_type) == "test":

@@ -1,5 +1,5 @@
--- a hash holds an identifier of any length; without the index a mapping file of guessed size is joined line by line
-{{ config(materialized='table', indexes=[{'columns': ['identifier'], 'type': 'hash'}]) }}
+-- only what a mapping file names is looked up: of most companies none ever asks
+{{ config(materialized='table') }}
 
 with
 
@@ -7,28 +7,71 @@ companies as (
     select * from {{ ref('stg_legacy__companies') }}
 ),
 
-named as (
+role_lines as (
+    select * from {{ ref('company_roles') }}
+),
+
+agreement_lines as (
+    select * from {{ ref('principal_distributor_agreements') }}
+),
+
+category_lines as (
+    select * from {{ ref('category_principals') }}
+),
+
+named_ids as (
+    select company_id from role_lines
+    union
+    select principal_company_id from agreement_lines
+    union
+    select distributor_company_id from agreement_lines
+    union
+    select principal_company_id from category_lines
+),
+
+named_names as (
+    select company_name as name from role_lines
+    union
+    select principal_name from agreement_lines
+    union
+    select distributor_name from agreement_lines
+    union
+    select principal_name from category_lines
+),
+
+named_domains as (
+    select distinct {{ website_domain('website_domain') }} as domain
+    from role_lines
+),
+
+found as (
     select
-        company_id,
+        companies.company_id,
         'id' as identifier_type,
-        company_id::text as identifier
+        companies.company_id::text as identifier
     from companies
+    inner join named_ids
+        on companies.company_id = named_ids.company_id
 
     union all
 
     select
-        company_id,
+        companies.company_id,
         'name' as identifier_type,
-        name as identifier
+        companies.name as identifier
     from companies
+    inner join named_names
+        on companies.name = named_names.name
 
     union all
 
     select
-        company_id,
+        companies.company_id,
         'domain' as identifier_type,
-        {{ website_domain('website') }} as identifier
+        named_domains.domain as identifier
     from companies
+    inner join named_domains
+        on named_domains.domain = {{ website_domain('companies.website') }}
 ),
 
 -- what two companies share identifies neither
@@ -37,8 +80,7 @@ final as (
         identifier_type,
         identifier,
         min(company_id) as company_id
-    from named
-    where identifier is not null
+    from found
     group by identifier_type, identifier
     having count(*) = 1
 )
