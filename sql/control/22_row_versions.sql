@@ -87,6 +87,53 @@ begin
 end
 $$;
 
+-- What was between two moments, by what was remembered of both: nothing of the table itself is read.
+create or replace function crm_migration.find_drift(earlier text, later text, relation regclass) returns void
+language plpgsql
+set search_path = ''
+set jit = off
+set work_mem = '128MB'
+as $$
+declare
+    key text := crm_migration.version_key(relation);
+    drift constant text := crm_migration.changes_name(earlier || '_' || later, relation);
+begin
+    execute format('drop table if exists %s', drift);
+    execute format(
+        'create table %s as select %s, one."crm version" is not null as "crm was", other."crm version" is not null as "crm is"'
+        ' from %s as one full join %s as other using (%2$s)'
+        ' where one."crm version" is distinct from other."crm version"',
+        drift, key, crm_migration.versions_name(earlier, relation), crm_migration.versions_name(later, relation)
+    );
+    execute format('analyze %s', drift);
+end
+$$;
+
+-- The changes since the earlier moment: what was between both, and what was found since the later one. Returns how many.
+create or replace function crm_migration.join_changes(earlier text, later text, relation regclass) returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    key text := crm_migration.version_key(relation);
+    changes constant text := crm_migration.changes_name(earlier, relation);
+    total bigint;
+begin
+    execute format('drop table if exists %s', changes);
+    execute format(
+        'create table %s as select %s, coalesce(before."crm was", since."crm was") as "crm was",'
+        ' coalesce(since."crm is", before."crm is") as "crm is"'
+        ' from %s as before full join %s as since using (%2$s)'
+        ' where coalesce(before."crm was", since."crm was") or coalesce(since."crm is", before."crm is")',
+        changes, key, crm_migration.changes_name(earlier || '_' || later, relation), crm_migration.changes_name(later, relation)
+    );
+    get diagnostics total = row_count;
+    execute format('create index on %s (%s)', changes, key);
+    execute format('analyze %s', changes);
+    return total;
+end
+$$;
+
 -- What the table holds, by the books: the rows that did not change as they were remembered, the others as they are. It must
 -- be what reading all of it says, or a change was missed.
 create or replace function crm_migration.expected_content(label text, relation regclass, out row_count bigint, out hash numeric)

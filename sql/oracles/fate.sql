@@ -1,11 +1,11 @@
--- Where each legacy row is now: how often in the target, rejected, excluded; and rows of the target without a legacy row.
+-- Rows with another fate than exactly one: how often each is in the target, rejected, excluded; and rows of the target without
+-- a legacy row. Only of what is doubtful all is counted: that is less than to count all of everything.
 with
 
-live as (
-    select {key} as key, count(*) as rows
+live as not materialized (
+    select {key} as key
     from {live}
     where {key} is not null
-    group by {key}
 ),
 
 rejected as (
@@ -16,19 +16,51 @@ rejected as (
 ),
 
 excluded as (
-    select row_key as key, count(*) as rows
+    select row_key::bigint as key, count(*) as rows
     from crm_migration.excluded_rows
     where run_id = {run} and entity = {entity} and {model} <> ''
-    group by row_key
+    group by row_key::bigint
+),
+
+doubtful as (
+    select coalesce(legacy.id, live.key) as key
+    from {archived} as legacy
+    full join live on live.key = legacy.id
+    where legacy.id is null or live.key is null
+    union
+    select key
+    from live
+    where not crm_migration.is_unique({live_name}, array[{key_name}])
+    group by key
+    having count(*) > 1
+    union
+    select key from rejected
+    union
+    select key from excluded
+),
+
+there as (
+    select live.key, count(*) as rows
+    from live
+    inner join doubtful on doubtful.key = live.key
+    group by live.key
+),
+
+fates as (
+    select
+        doubtful.key::text as row_key,
+        legacy.id is not null as is_legacy,
+        coalesce(there.rows, 0) as live,
+        coalesce(rejected.rows, 0) as rejected,
+        coalesce(excluded.rows, 0) as excluded
+    from doubtful
+    left join {archived} as legacy on legacy.id = doubtful.key
+    left join there on there.key = doubtful.key
+    left join rejected on rejected.key = doubtful.key
+    left join excluded on excluded.key = doubtful.key
 )
 
-select
-    coalesce(legacy.id, live.key)::text as row_key,
-    legacy.id is not null as is_legacy,
-    coalesce(live.rows, 0) as live,
-    coalesce(rejected.rows, 0) as rejected,
-    coalesce(excluded.rows, 0) as excluded
-from {archived} as legacy
-full join live on live.key = legacy.id
-left join rejected on rejected.key = legacy.id
-left join excluded on excluded.key = legacy.id::text
+select *
+from fates
+where not (is_legacy and live + rejected + excluded = 1) and row_key <> all({left_out})
+order by length(row_key), row_key

@@ -167,7 +167,7 @@ def test_gate_finds_whatever_makes_a_test_fail_that_is_left_to_it(stock: Install
         of_gate = {dbt.manifest.nodes[key].name: id for key, id in left_out.tests_of_the_gates(dbt.manifest).items()}
         results = dbt.run("test", "--select", *of_gate)
     asked = [item for item in results if item.node.name in of_gate]
-    checks = {check.id: check.query for gate in ("source", "target") for check in gates.read_checks(gate)}
+    checks = {check.id: check.query for check in (*gates.read_checks("source"), *gates.read_checks("target"))}
     assert {item.node.name: str(item.status) for item in asked} == dict.fromkeys(of_gate, "pass")
     found = legacy.detect(connection)
     tables = {table: f'"{found.table(table)}"' for table in OF_STAGING}

@@ -350,9 +350,7 @@ def test_published_gate_reads_every_row_of_a_reference_that_the_server_does_not_
     stock.cut_over()
     cutover.validate(stock.connection, stock.settings)
     asked = [
-        (check, reference)
-        for check in gates.read_checks("published")
-        for reference in REFERENCE.findall(check.query)
+        (check, reference) for check in gates.read_checks("published") for reference in REFERENCE.findall(check.query)
     ]
     assert len({reference for _, reference in asked}) == len(asked) > 10
     # the demo's tasks have none, and -1 is no opportunity

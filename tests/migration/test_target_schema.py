@@ -147,6 +147,14 @@ def test_new_views_ask_as_the_one_who_reads(migrated_anywhere: Connection) -> No
     assert {options for _, options in found} == {"security_invoker=true"}
 
 
+def test_tables_have_no_option_that_only_the_build_needed(migrated_anywhere: Connection) -> None:
+    found = migrated_anywhere.execute(
+        "select relname::text, reloptions from pg_catalog.pg_class"
+        " where relnamespace = 'public'::regnamespace and relkind = 'r' and reloptions is not null"
+    ).fetchall()
+    assert found == []
+
+
 def test_functions_have_a_fixed_search_path(migrated_anywhere: Connection) -> None:
     loose = migrated_anywhere.execute(
         "select proname::text from pg_catalog.pg_proc"

@@ -49,7 +49,7 @@ def try_again(connection: Connection) -> None:
 
 
 def told_once(connection: Connection, settings: Settings) -> bool:
-    found = oracles.notices(connection, settings, "", LegacySchema.__new__(LegacySchema))
+    [found] = oracles.ask(connection, settings, "", LegacySchema.__new__(LegacySchema), asked=[oracles.NOTICES])
     assert found.checked_rows > 0
     return found.ok is True
 

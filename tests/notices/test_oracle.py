@@ -23,8 +23,8 @@ PEOPLE = [Person("ann@example.com", "Ann"), Person("bob@example.com", "Bob")]
 
 
 def ask(connection: Connection, settings: Settings) -> OracleResult:
-    assert oracles.notices in oracles.ORACLES, "verify asks it"
-    return oracles.notices(connection, settings, "r1", LegacySchema.__new__(LegacySchema))
+    assert oracles.NOTICES in oracles.ORACLES, "verify asks it"
+    return oracles.ask(connection, settings, "r1", LegacySchema.__new__(LegacySchema), asked=[oracles.NOTICES])[0]
 
 
 def test_without_an_outbox_there_is_nothing_to_ask(database: Connection, make_settings: MakeSettings) -> None:

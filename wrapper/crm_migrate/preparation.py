@@ -20,9 +20,9 @@ from crm_migrate.settings import Settings
 
 STAGES = ("prepare/stage_1", "prepare/stage_1_5")
 MOVING = "prepare/moving"
-SIDE_BY_SIDE = ("20_indexes", "31_valid_keys")
+SIDE_BY_SIDE = ("20_indexes", "31_valid_keys", "60_analyze")
 
-_TABLE = re.compile(r"\b(?:on|alter table) (crm_build\.\w+)")
+_TABLE = re.compile(r"\b(?:on|alter table|analyze) (crm_build\.\w+)")
 # for the same rows these take so many times as long as a btree
 _SLOW = re.compile(r"\busing (gin|spgist)\b")
 _SLOWER = 4

@@ -215,6 +215,8 @@ def _move(connection: Connection, table: str, name: str) -> None:
     )
     # in this order: a new owner must be allowed to create in the schema where the table is
     connection.execute(sql.SQL("alter table {} set schema public").format(sql.Identifier("crm_build", name)))
+    # nobody vacuums a table that is being built
+    connection.execute(sql.SQL("alter table {} reset (autovacuum_enabled)").format(sql.Identifier("public", name)))
     connection.execute(
         sql.SQL("alter table {} owner to {}").format(sql.Identifier("public", name), sql.SQL(statement(owner)))
     )

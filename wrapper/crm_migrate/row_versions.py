@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import LiteralString
 
 from crm_migrate import database, parallel
 from crm_migrate.database import Connection
@@ -38,6 +40,27 @@ def remember(connection: Connection, label: str, relations: Sequence[str]) -> tu
 
 def find(settings: Settings, label: str, relations: Sequence[str]) -> dict[str, Changes]:
     """Compare these tables with what was remembered, the largest first, two at a time."""
+    question: LiteralString = "select crm_migration.find_changes(%(label)s, %(relation)s::regclass)"
+    return _each(settings, relations, partial(_changes, question, label, ""))
+
+
+def drift(settings: Settings, earlier: str, later: str, relations: Sequence[str]) -> None:
+    """Compare what was remembered of these tables at two moments, for `join`."""
+
+    def compare(relation: str, connection: Connection) -> Changes:
+        connection.execute("select crm_migration.find_drift(%s, %s, %s::regclass)", [earlier, later, relation])
+        return Changes(relation, "", 0, 0)
+
+    _each(settings, relations, compare)
+
+
+def join(settings: Settings, earlier: str, later: str, relations: Sequence[str]) -> dict[str, Changes]:
+    """The changes since the earlier moment, of those that were found since the later one; no table is read again."""
+    question: LiteralString = "select crm_migration.join_changes(%(label)s, %(later)s, %(relation)s::regclass)"
+    return _each(settings, relations, partial(_changes, question, earlier, later))
+
+
+def _each(settings: Settings, relations: Sequence[str], do: Callable[[str, Connection], Changes]) -> dict[str, Changes]:
     with database.connect(settings) as connection:
         ordered = [
             row[0]
@@ -47,20 +70,17 @@ def find(settings: Settings, label: str, relations: Sequence[str]) -> dict[str, 
                 [list(relations)],
             )
         ]
-    pieces = [_comparing(label, relation) for relation in ordered]
-    found = parallel.run(settings, pieces, application="crm-migrate changes")
+    found = parallel.run(settings, [partial(do, relation) for relation in ordered], application="crm-migrate changes")
     return {changes.relation: changes for changes in found}
 
 
-def _comparing(label: str, relation: str) -> Callable[[Connection], Changes]:
-    def compare(connection: Connection) -> Changes:
-        changed = database.scalar(connection, "select crm_migration.find_changes(%s, %s::regclass)", [label, relation])
-        place, rows = connection.execute(
-            "select crm_migration.changes_name(%(label)s, %(relation)s::regclass), greatest(reltuples, 0)::bigint"
-            " from pg_catalog.pg_class"
-            " where oid = crm_migration.versions_name(%(label)s, %(relation)s::regclass)::regclass",
-            {"label": label, "relation": relation},
-        ).fetchone() or ("", 0)
-        return Changes(relation, place, rows, changed)
-
-    return compare
+def _changes(question: LiteralString, label: str, later: str, relation: str, connection: Connection) -> Changes:
+    values = {"label": label, "later": later, "relation": relation}
+    changed = database.scalar(connection, question, values)
+    place, rows = connection.execute(
+        "select crm_migration.changes_name(%(label)s, %(relation)s::regclass), greatest(reltuples, 0)::bigint"
+        " from pg_catalog.pg_class"
+        " where oid = crm_migration.versions_name(%(label)s, %(relation)s::regclass)::regclass",
+        values,
+    ).fetchone() or ("", 0)
+    return Changes(relation, place, rows, changed)

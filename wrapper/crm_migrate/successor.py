@@ -79,6 +79,7 @@ def take_the_old_name(connection: Connection) -> None:
     """Bring the built opportunities to their place, called and shaped like the deals."""
     connection.execute("alter table crm_build.opportunities rename to deals")
     connection.execute("alter table crm_build.deals set schema public")
+    connection.execute("alter table public.deals reset (autovacuum_enabled)")
     for new, old in LEGACY_COLUMNS:
         connection.execute(
             sql.SQL("alter table public.deals rename column {} to {}").format(sql.Identifier(new), sql.Identifier(old))

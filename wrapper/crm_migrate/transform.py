@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from psycopg import sql
 
@@ -103,6 +103,8 @@ def build(
 ) -> TransformResult:
     """Load the mappings, build the selected models and run their data tests, but for those that PostgreSQL answers.
 
+    Within a run only the models are built: dbt takes 50 ms for each test, so `ask` asks them when everything is there.
+
     The run must have registered the build schema in `crm_migration.builds`: dbt reads its run id there.
 
     Args:
@@ -113,8 +115,7 @@ def build(
         schema: where everything is built.
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them
             would fail for no fault of theirs, and are left to a build under the lock.
-        within_run: `sources_only` was built for this run, and the gates will be asked: what the one has built and
-            tested, and what the others ask, is left out.
+        within_run: `sources_only` was built for this run, so that its nodes are left out; so are all tests.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
@@ -134,6 +135,7 @@ def build(
         results = dbt.run(
             *("build", "--selector", f"{select}_by_the_program"),
             *("--exclude-resource-type", "unit_test"),
+            *(("--exclude-resource-type", "test") if within_run else ()),
             on_progress=batch_done,
         )
     _refuse_failures(results, f"The build of {select} for run {run_id} failed")
@@ -170,20 +172,25 @@ def views(settings: Settings, *, schema: str = BUILD_SCHEMA) -> None:
     run(settings, "run", "--select", "config.materialized:view", schema=schema)
 
 
-def compile_tests(settings: Settings, *, schema: str = BUILD_SCHEMA) -> tuple[DataTest, ...]:
-    """The queries of the data tests that a run asks before its gates, for this database.
+def compile_tests(
+    settings: Settings, *, schema: str = BUILD_SCHEMA, moving: bool = False, within_run: bool = False
+) -> tuple[DataTest, ...]:
+    """The queries of the data tests that a run asks before its gates, for this database; nothing has to be built yet.
+
+    Args:
+        moving, within_run: as for `build`; what gates ask is left out in any case.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
     """
-    found: dict[str, DataTest] = {}
     with dbt_process.opened(settings, schema) as dbt:
-        left_out.mark(dbt.manifest, gates_ask=True)
-        for select in get_args(Selector):
-            for item in dbt.run("compile", "--selector", f"{select}_by_the_program"):
-                if str(item.node.resource_type) == "test":
-                    found[item.node.unique_id] = DataTest(item.node, str(item.node.compiled_code))
-    return tuple(found.values())
+        left_out.mark(dbt.manifest, moving=moving, within_run=within_run, gates_ask=True)
+        # of the tests themselves, not of what is beside them
+        found = dbt.run(
+            *("compile", "--select", "test_type:data", "--exclude", f"tag:{left_out.TAG}"),
+            *("--indirect-selection", "empty"),
+        )
+    return tuple(DataTest(item.node, str(item.node.compiled_code)) for item in found)
 
 
 def ask(settings: Settings, tests: Sequence[DataTest], *, schema: str = BUILD_SCHEMA) -> int:
@@ -194,7 +201,8 @@ def ask(settings: Settings, tests: Sequence[DataTest], *, schema: str = BUILD_SC
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
     """
-    own = [test for test in tests if test.wants_no_row]
+    # those that read several tables take longest
+    own = sorted((test for test in tests if test.wants_no_row), key=lambda test: -len(test.node.depends_on.nodes))
     found = parallel.run(
         settings,
         [partial(_failing, test) for test in own],

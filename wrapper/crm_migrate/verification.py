@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database, fault_points, oracles, parallel
+from crm_migrate import database, fault_points, oracles, pairs
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.legacy import LegacySchema
-from crm_migrate.oracles import OracleResult, Pair
+from crm_migrate.oracles import OracleResult
+from crm_migrate.pairs import Pair
 from crm_migrate.settings import Settings
 
 # what is joined stays in the memory of the session as far as it can
@@ -77,9 +77,7 @@ def run(
         connection.execute("set transaction isolation level repeatable read read only")
         # it idles while the oracles ask
         connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
-        questions = [partial(_ask, oracle, settings, run_id, legacy) for oracle in oracles.ORACLES]
-        snapshot = database.scalar(connection, "select pg_export_snapshot()")
-        found = parallel.run(settings, questions, snapshot=snapshot, session=_SESSION, application="crm-migrate verify")
+        found = oracles.ask(connection, settings, run_id, legacy, session=_SESSION)
         fault_points.reached("verify.oracles-asked")
         samples = _sample(connection, settings, run_id, legacy, sample, seed)
     found += oracles.not_applicable()
@@ -87,18 +85,12 @@ def run(
     return Verification(run_id, ok, tuple(sorted(found, key=lambda result: result.id)), samples)
 
 
-def _ask(
-    oracle: oracles.Oracle, settings: Settings, run_id: str, legacy: LegacySchema, connection: Connection
-) -> OracleResult:
-    return oracle(connection, settings, run_id, legacy)
-
-
 def _sample(
     connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, wanted: int, seed: int
 ) -> Samples:
     records: list[SampledRecord] = []
     for pair, keys in sampled_keys(connection, settings, run_id, legacy, wanted, seed):
-        people = oracles.changed_keys(connection, run_id, pair)
+        people = pairs.changed_keys(connection, run_id, pair)
         records += [compare(connection, pair, key, people) for key in keys]
     compared = [record for record in records if not record.changed_since]
     return Samples(
@@ -114,8 +106,8 @@ def sampled_keys(
     connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, wanted: int, seed: int
 ) -> list[tuple[Pair, list[int]]]:
     """Which records are sampled: as many of each entity as there are, in turn, until there are enough."""
-    pairs = oracles.live_pairs(connection, settings, legacy)
-    keys = {pair.entity: _keys(connection, pair, run_id, wanted, seed) for pair in pairs}
+    asked = pairs.live_pairs(connection, settings, legacy)
+    keys = {pair.entity: _keys(connection, pair, run_id, wanted, seed) for pair in asked}
     taken: dict[str, int] = dict.fromkeys(keys, 0)
     while sum(taken.values()) < wanted:
         open_entities = [entity for entity in keys if taken[entity] < len(keys[entity])]
@@ -123,7 +115,7 @@ def sampled_keys(
             break
         for entity in open_entities[: wanted - sum(taken.values())]:
             taken[entity] += 1
-    return [(pair, keys[pair.entity][: taken[pair.entity]]) for pair in pairs]
+    return [(pair, keys[pair.entity][: taken[pair.entity]]) for pair in asked]
 
 
 def _keys(connection: Connection, pair: Pair, run_id: str, wanted: int, seed: int) -> list[int]:
@@ -142,7 +134,7 @@ def compare(connection: Connection, pair: Pair, key: int, people: frozenset[str]
     Args:
         people: keys of this entity that were changed since the migration.
     """
-    columns = oracles.archived_columns(connection, pair)
+    columns = pairs.archived_columns(connection, pair)
     before = _fields(connection, pair.archived, columns, key)
     after = _fields(connection, pair.live, columns, key)
     return SampledRecord(pair.entity, str(key), before or {}, after, before != after, str(key) in people)

@@ -47,9 +47,10 @@
     {%- set definitions = adapter.render_raw_columns_constraints(raw_columns=raw_columns)
         + adapter.render_raw_model_constraints(raw_constraints=model.constraints) -%}
     {%- call statement() -%}
+{#- an autovacuum that has begun holds up whoever publishes the table, for as long as it takes to be cancelled: a second -#}
 create table {{ batched_name(target_table) }} (
     {{ definitions | join(',\n    ') }}
-)
+) with (autovacuum_enabled = false)
     {%- endcall -%}
     {%- do batched_assert_contract(target_table, sql, columns) -%}
     {%- do append_carried(target_table, carried) -%}

@@ -66,6 +66,7 @@ STEPS = (
     "transform_stage_1",
     "transform_stage_1_5",
     "prepare",
+    "tests",
     "gates",
     "cutover",
     "validate",
@@ -153,7 +154,7 @@ def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
     connection, settings, run = stage.connection, stage.settings, stage.run
     if cutover.is_done(connection, run.run_id):
         return
-    stage.step("doctor", lambda work: stages.get_ready(stage, work))
+    stage.step("doctor", lambda work: stages.get_ready(stage, work, cold=not is_warm(run.summary)))
     with ExitStack() as opened:
         warm = Warm(stage, opened) if is_warm(run.summary) else None
         if ledger.is_done(connection, run.run_id, "lock") and lock.owner(connection) is not None:
@@ -235,8 +236,7 @@ def _build(stage: Stage, warm: Warm | None) -> None:
         stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
-        if warm is not None:
-            stage.step("tests", lambda work: work.detail.update(asked_by="the build"))
+        stage.step("tests", lambda work: stages.ask_tests(stage, work))
     stage.step("gates", lambda work: pass_gates(stage, work))
 
 

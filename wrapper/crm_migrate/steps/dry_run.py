@@ -24,6 +24,7 @@ from crm_migrate import (
     outcomes,
     row_versions,
     seeds,
+    soda_scan,
     transform,
 )
 from crm_migrate.access import AccessState
@@ -47,6 +48,7 @@ STEPS = (
     "transform_stage_1",
     "transform_stage_1_5",
     "prepare",
+    "tests",
     "target_gate",
     "outcomes",
     "rehearsal",
@@ -137,6 +139,7 @@ def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
         stage.step("transform_stage_1", lambda work: stages.transform_stage(stage, "stage_1", work))
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
+        stage.step("tests", lambda work: stages.ask_tests(stage, work))
         stage.step("target_gate", lambda work: run_gate(stage, "target", work))
         stage.step("outcomes", lambda work: _keep_outcomes(stage, work, earlier))
         stage.step("rehearsal", rehearse)
@@ -196,8 +199,9 @@ def check_seeds(stage: Stage) -> None:
     )
     if problems:
         raise stages.SeedsWrong(problems)
-    # here, and not in the first build, whose time goes into the estimate
+    # here, and not in the first build and the first gate, whose time goes into the estimate
     transform.read_project(stage.settings)
+    soda_scan.get_ready()
 
 
 def run_gate(stage: Stage, gate: gates.Gate, work: Work) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from crm_migrate import (
     lock,
     preparation,
     seeds,
+    soda_scan,
     transform,
 )
 from crm_migrate.database import Connection
@@ -38,6 +40,11 @@ class Stage:
     run: Run
     legacy: LegacySchema
     observer: Observer
+
+    @cached_property
+    def data_tests(self) -> tuple[transform.DataTest, ...]:
+        """The data tests of what a run builds after its sources, compiled once."""
+        return transform.compile_tests(self.settings, moving=self.run.kind != "apply", within_run=True)
 
     @property
     def moving(self) -> bool:
@@ -67,10 +74,17 @@ def examine(connection: Connection, settings: Settings) -> doctor.Examination:
     return examination
 
 
-def get_ready(stage: Stage, work: Work) -> None:
-    """Ask the doctor, and read the dbt project: that takes seconds, and nobody is locked out yet."""
+def get_ready(stage: Stage, work: Work, *, cold: bool) -> None:
+    """Ask the doctor, and have dbt and Soda at hand: that takes seconds, and nobody is locked out yet.
+
+    Args:
+        cold: all is built under the lock, and its data tests are asked.
+    """
     work.detail["layers"] = list(examine(stage.connection, stage.settings).layers)
     transform.read_project(stage.settings)
+    soda_scan.get_ready()
+    if cold:
+        work.detail["tests"] = len(stage.data_tests)
 
 
 class Unfit(ConfigurationError):
@@ -116,6 +130,15 @@ def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> N
         [stage.run.run_id, list(result.seconds_by_model)],
     )
     work.detail["models"] = result.seconds_by_model
+
+
+def ask_tests(stage: Stage, work: Work) -> None:
+    """The models' own tests, but for those that the sources' build and the gates ask.
+
+    Raises:
+        transform.ChecksFailed: a NO-GO.
+    """
+    work.detail["tests"] = transform.ask(stage.settings, stage.data_tests)
 
 
 def prepare(stage: Stage, work: Work) -> None:

@@ -116,6 +116,10 @@ class Warm:
         own = self.opened.enter_context(database.connect(stage.settings, application="crm-migrate backup"))
         result, scratch = self.opened.enter_context(backup.tested(own, stage.settings, made))
         work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": result.ok}
+        tracked = [_qualified(*one) for one in relations if _qualified(*one) not in keyless]
+        row_versions.drift(
+            stage.settings, kept_build.LABEL, BASE, [one for one in self._legacy().values() if one in tracked]
+        )
         self.base = Base(
             made, scratch, tuple(relations), frozenset(one for one in relations if _qualified(*one) in keyless)
         )
@@ -151,16 +155,15 @@ class Warm:
             next="crm-migrate dry-run",
         )
         kept_build.adopt(connection, str(stage.run.dry_run_id), stage.run.run_id)
-        legacy = {name: _qualified("public", name) for name in redo.sources(self.models)}
-        found = row_versions.find(
-            stage.settings,
-            kept_build.LABEL,
-            [relation for relation in legacy.values() if database.exists(connection, relation)],
-        )
-        self.build_changes = {name: found[relation] for name, relation in legacy.items() if relation in found}
+        legacy = self._legacy()
         if self.base is not None:
             tracked = [_qualified(*one) for one in self.base.relations if one not in self.base.keyless]
             self.base_changes = row_versions.find(stage.settings, BASE, tracked)
+        since = [relation for relation in legacy.values() if relation in self.base_changes]
+        found = row_versions.join(stage.settings, kept_build.LABEL, BASE, since) | row_versions.find(
+            stage.settings, kept_build.LABEL, [relation for relation in legacy.values() if relation not in since]
+        )
+        self.build_changes = {name: found[relation] for name, relation in legacy.items()}
         work.rows = sum(one.changed for one in self.build_changes.values())
         work.detail["changed"] = {name: one.changed for name, one in self.build_changes.items() if one.changed}
         total = sum(one.rows for one in self.build_changes.values())
@@ -168,6 +171,11 @@ class Warm:
             self._build_anew(f"{', '.join(lacking)} has neither a rule in sql/redo nor a key", work)
         elif work.rows > MOST_CHANGED * max(total, 1):
             self._build_anew(f"{100 * work.rows // max(total, 1)} % of the rows changed since the dry run", work)
+
+    def _legacy(self) -> dict[str, str]:
+        """The legacy tables that are there and have a part in any model, as they are written in SQL."""
+        named = {name: _qualified("public", name) for name in compiled.sources(self.stage.settings)}
+        return {name: relation for name, relation in named.items() if database.exists(self.stage.connection, relation)}
 
     def _build_anew(self, why: str, work: Work) -> None:
         stage = self.stage

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from crm_migrate import database, ledger, oracles, story, verification
+from crm_migrate import database, ledger, pairs, story, verification
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.settings import Settings
@@ -130,7 +130,7 @@ def reviewed(connection: Connection, settings: Settings) -> Review | None:
         return None
     legacy = LegacySchema.from_json(run.summary["legacy"])
     # a purge that was interrupted leaves some of them
-    wanted = [pair.archived for pair in oracles.pairs(settings, legacy)]
+    wanted = [pair.archived for pair in pairs.pairs(settings, legacy)]
     has_archive = all(database.exists(connection, table.as_string(None)) for table in wanted)
     return Review(run.run_id, legacy, has_archive)
 
@@ -171,9 +171,9 @@ def compare(connection: Connection, settings: Settings, review: Review, entity: 
     """A legacy row before and after; None where there was none, or nobody knows any more."""
     if not review.has_archive:
         return None
-    for pair in oracles.live_pairs(connection, settings, review.legacy):
+    for pair in pairs.live_pairs(connection, settings, review.legacy):
         if pair.entity == entity:
-            people = oracles.changed_keys(connection, review.run_id, pair)
+            people = pairs.changed_keys(connection, review.run_id, pair)
             record = verification.compare(connection, pair, key, people)
             return record if record.before else None
     return None
