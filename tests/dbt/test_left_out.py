@@ -130,6 +130,15 @@ SABOTAGE: dict[str, str] = {
     " where id = (select max(id) from crm_build.activities)",
     "relationships_activities_organization_id": "update crm_build.activities set organization_id = -1"
     " where id = (select max(id) from crm_build.activities)",
+    "employer_is_the_primary_organization": "update crm_build.contact_organizations set is_primary_organization = true"
+    " where id = (select max(id) from crm_build.contact_organizations where origin = 'deal' and contact_id in"
+    " (select contact_id from crm_build.stg_legacy__contacts where company_id is not null))",
+    "participants_are_the_organizations_of_their_opportunity": "update crm_build.opportunity_participants"
+    " set role = 'partner' where id = (select max(id) from crm_build.opportunity_participants)",
+    "task_has_exactly_one_fate": "insert into crm_migration.rejected_records"
+    " (run_id, model, key_value, batch_no, sqlstate, message, source_row)"
+    " select run_id, 'activities', (select max(legacy_task_id) from crm_build.activities), 1, '23514', '', '{{}}'"
+    " from crm_migration.builds where schema_name = 'crm_build'",
     **{
         f"unique_stg_legacy__{table}_": f"insert into public.{{{table}}} overriding system value"
         f" select * from public.{{{table}}} limit 1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -15,7 +15,7 @@ from crm_migrate.errors import Interrupted, MigrationError
 from crm_migrate.observer import Silent
 from crm_migrate.reports import ApplyReport
 from crm_migrate.settings import Settings
-from crm_migrate.steps import apply, dry_run, verify, warm
+from crm_migrate.steps import apply, dry_run, rollback, verify, warm
 from running import unlocked
 
 Connection = psycopg.Connection[Any]
@@ -84,19 +84,57 @@ def test_a_change_that_was_not_noticed_is_found_by_the_books(tried: tuple[Connec
     assert fingerprint.compare(before, fingerprint.take(crm)) == []
 
 
+class Misses(Silent):
+    """Changes a row before the lock, and loses what was found of it."""
+
+    def __init__(self, connection: Connection, table: str, change: LiteralString) -> None:
+        self.connection, self.table, self.change = connection, table, change
+
+    def step_done(self, name: str, seconds: float, rows: int | None) -> None:
+        if name == "base":
+            self.connection.execute(self.change)
+        if name == "changes":
+            forget(self.connection, "base", self.table)
+
+
 def test_a_change_that_the_delta_lacks_is_found_by_the_books(tried: tuple[Connection, Settings]) -> None:
     crm, settings = tried
-
-    class Forgets(Silent):
-        def step_done(self, name: str, seconds: float, rows: int | None) -> None:
-            if name == "base":
-                crm.execute("update public.tags set name = name || '!' where id = (select min(id) from public.tags)")
-            if name == "changes":
-                forget(crm, "base", "tags")
-
-    with pytest.raises(warm.ChangeMissed, match="tags"):
-        go(settings, Forgets())
+    crm.execute("create table public.own_notes (id bigint primary key, text text)")
+    crm.execute("insert into public.own_notes values (1, 'ours'), (2, 'ours too')")
+    with db.connect(settings) as connection:
+        assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
+    with pytest.raises(warm.ChangeMissed, match="Rows of own_notes changed"):
+        go(settings, Misses(crm, "own_notes", "update public.own_notes set text = '!' where id = 1"))
     assert unlocked(crm)
+    with pytest.raises(warm.ChangeMissed, match="Rows of contacts changed"):
+        go(settings, Misses(crm, "contacts", "update public.contacts set title = 'x!' where id = 1"))
+    assert unlocked(crm)
+
+
+def test_a_change_that_the_archive_lacks_is_found_by_the_oracles(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+    # no model reads them
+    change: LiteralString = "update public.tags set name = name || '!' where id = (select min(id) from public.tags)"
+    with pytest.raises(apply.VerificationFailed) as failed:
+        go(settings, Misses(crm, "tags", change))
+    assert "O3: Rows do not come back as they were: tags " in failed.value.why
+    assert not unlocked(crm)
+    # the row itself was never lost, and the rollback says that it is not what was remembered
+    with db.connect(settings) as connection, pytest.raises(rollback.NotAsBefore, match="content tags"):
+        rollback.run(connection, settings, Silent())
+    assert db.scalar(crm, "select count(*) from public.tags where name like '%!'") == 1
+
+
+def test_a_row_that_changed_under_the_same_version_is_read_again(tried: tuple[Connection, Settings]) -> None:
+    crm, settings = tried
+    # as a fault of a disk would: the row is the dry run's by its version, and not by its text
+    versions = db.scalar(crm, "select crm_migration.versions_name('build', 'public.companies')")
+    totals = db.scalar(crm, "select crm_migration.totals_name('build', 'public.companies')")
+    crm.execute(f'update {versions} set "crm hash" = "crm hash" - 5 where id = 7'.encode())
+    crm.execute(f"update {totals} set hash = hash - 5".encode())
+    report = go(settings)
+    changes = next(step for step in ledger.steps(crm, report.run_id) if step.name == "changes")
+    assert changes.detail["changed"] == {"companies": 1, "deals": 1}
 
 
 def test_a_delta_that_does_not_restore_is_no_backup(

@@ -59,6 +59,7 @@ def take(
     content: bool = True,
     locked: AccessState | None = None,
     settings: Settings | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
     """Describe the schema as it is now; needs the control schema.
 
@@ -69,6 +70,7 @@ def take(
             there. Its fence never counts.
         settings: read the tables side by side, on connections of their own that see what this one sees. Within a
             transaction of the caller, nobody else sees that, and this one reads them all.
+        known: what some tables hold, by name: these are not read.
     """
     alone = settings is None or connection.info.transaction_status != TransactionStatus.IDLE
     with connection.transaction():
@@ -83,7 +85,7 @@ def take(
             _as_before_the_lock(schema, locked)
         if not content:
             return Fingerprint(schema)
-        contents = _contents(connection, None if alone else settings)
+        contents = _contents(connection, None if alone else settings, known or {})
         sequences = {
             row[0]: {"last_value": row[1], "is_called": row[2]}
             for row in connection.execute("select * from crm_migration.sequence_values('public')")
@@ -91,19 +93,20 @@ def take(
     return Fingerprint(schema, contents, sequences)
 
 
-def _contents(connection: Connection, settings: Settings | None) -> dict[str, dict[str, Any]]:
+def _contents(connection: Connection, settings: Settings | None, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if settings is None:
         found = connection.execute("select * from crm_migration.table_contents('public')").fetchall()
         return {name: {"rows": rows, "hash": digest} for name, rows, digest in found}
     tables = connection.execute(
         "select name, oid::regclass::text from crm_migration.own_relations('public') where kind = 'r'"
-        " order by pg_relation_size(oid) desc, name"
+        " and name <> all(%s) order by pg_relation_size(oid) desc, name",
+        [list(known)],
     ).fetchall()
     # it idles while the others read
     connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
     snapshot = database.scalar(connection, "select pg_export_snapshot()")
     read = parallel.run(settings, [partial(_content, table) for _, table in tables], snapshot=snapshot)
-    return {name: content for (name, _), content in zip(tables, read, strict=True)}
+    return {**known, **{name: content for (name, _), content in zip(tables, read, strict=True)}}
 
 
 def _content(table: str, connection: Connection) -> dict[str, Any]:
@@ -135,13 +138,18 @@ def schema_digest(connection: Connection, locked: AccessState | None = None) -> 
 
 
 def remember(
-    connection: Connection, run_id: str, kind: str, locked: AccessState | None, settings: Settings | None = None
+    connection: Connection,
+    run_id: str,
+    kind: str,
+    locked: AccessState | None,
+    settings: Settings | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
     """Take a fingerprint and keep it with the run; the one that is kept already stays."""
     kept = recall(connection, run_id, kind)
     if kept is not None:
         return kept
-    taken = take(connection, locked=locked, settings=settings)
+    taken = take(connection, locked=locked, settings=settings, known=known)
     connection.execute(
         "insert into crm_migration.fingerprints (run_id, kind, content) values (%s, %s, %s)",
         [run_id, kind, Jsonb(taken.as_json())],

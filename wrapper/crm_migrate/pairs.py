@@ -43,6 +43,12 @@ def live_pairs(connection: Connection, settings: Settings, legacy: LegacySchema)
     return [replace(pair, live=queries.get(names.get(pair.entity, ""), pair.live)) for pair in pairs(settings, legacy)]
 
 
+def names(legacy: LegacySchema) -> list[str]:
+    """The legacy tables that are compared, row by row, with what was archived of them."""
+    tables = ("deals", "companies", "contacts", "deal_notes", "contact_notes", "tasks", "sales", "tags")
+    return [legacy.table(name) for name in tables]
+
+
 def pairs(settings: Settings, legacy: LegacySchema) -> list[Pair]:
     """The legacy tables and what has their names while the compatibility views stand."""
     deal_notes, contact_notes = legacy.table("deal_notes"), legacy.table("contact_notes")

@@ -30,6 +30,7 @@ from crm_migrate import (
     kept_build,
     ledger,
     lock,
+    pairs,
     redo,
     row_versions,
     transform,
@@ -37,6 +38,7 @@ from crm_migrate import (
 from crm_migrate.backup import Backup
 from crm_migrate.compiled import Model
 from crm_migrate.content import TableContent
+from crm_migrate.database import Connection
 from crm_migrate.errors import MigrationError
 from crm_migrate.ledger import Work
 from crm_migrate.row_versions import Changes
@@ -118,7 +120,7 @@ class Warm:
         work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": result.ok}
         tracked = [_qualified(*one) for one in relations if _qualified(*one) not in keyless]
         row_versions.drift(
-            stage.settings, kept_build.LABEL, BASE, [one for one in self._legacy().values() if one in tracked]
+            stage.settings, kept_build.LABEL, BASE, [one for one in self._legacy(connection).values() if one in tracked]
         )
         self.base = Base(
             made, scratch, tuple(relations), frozenset(one for one in relations if _qualified(*one) in keyless)
@@ -155,7 +157,7 @@ class Warm:
             next="crm-migrate dry-run",
         )
         kept_build.adopt(connection, str(stage.run.dry_run_id), stage.run.run_id)
-        legacy = self._legacy()
+        legacy = self._legacy(connection)
         if self.base is not None:
             tracked = [_qualified(*one) for one in self.base.relations if one not in self.base.keyless]
             self.base_changes = row_versions.find(stage.settings, BASE, tracked)
@@ -172,10 +174,10 @@ class Warm:
         elif work.rows > MOST_CHANGED * max(total, 1):
             self._build_anew(f"{100 * work.rows // max(total, 1)} % of the rows changed since the dry run", work)
 
-    def _legacy(self) -> dict[str, str]:
+    def _legacy(self, connection: Connection) -> dict[str, str]:
         """The legacy tables that are there and have a part in any model, as they are written in SQL."""
         named = {name: _qualified("public", name) for name in compiled.sources(self.stage.settings)}
-        return {name: relation for name, relation in named.items() if database.exists(self.stage.connection, relation)}
+        return {name: relation for name, relation in named.items() if database.exists(connection, relation)}
 
     def _build_anew(self, why: str, work: Work) -> None:
         stage = self.stage
@@ -279,38 +281,45 @@ class Warm:
         work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": True}
 
     def _contents(self, beside: Stage) -> Mapping[str, Any]:
-        """What the legacy tables hold under the lock: read once, for the backup, the books and the rollback."""
+        """What the legacy tables hold under the lock, for the backup, the books and the rollback.
+
+        Where the oracles compare every row with what was archived of it, the books say it; all others are read.
+        """
         locked = lock.stored_state(beside.connection)
-        return fingerprint.remember(beside.connection, beside.run.run_id, "before", locked, beside.settings).contents
+        booked = {
+            name: self._booked(beside, BASE, name)
+            for name in pairs.names(beside.legacy)
+            if _qualified("public", name) in self.base_changes
+        }
+        kept = fingerprint.remember(beside.connection, beside.run.run_id, "before", locked, beside.settings, booked)
+        return kept.contents
 
     def prove(self, beside: Stage) -> None:
-        """The books: in the tables that were read, nothing changed but what was found.
+        """The books: nothing changed but what was found.
+
+        What the build knows is held against what the legacy tables hold now, and what backup and archive know against
+        those that were read whole.
 
         Raises:
             ChangeMissed: what was made before the lock cannot be relied on.
         """
-        connection = beside.connection
-        before = self._contents(beside)
-        tables = [(kept_build.LABEL, name) for name in redo.sources(self.models)] if self._goes_on(beside) else []
+        now = self._contents(beside)
+        books = [(kept_build.LABEL, name) for name in self._legacy(beside.connection)] if self._goes_on(beside) else []
         if self.base is not None:
             own = [one for one in self.base.relations if one[0] == "public" and one not in self.base.keyless]
-            tables += [(BASE, name) for _, name in own]
-        missed = set()
-        for label, name in tables:
-            if (known := before.get(name)) is None:
-                continue
-            expected = connection.execute(
-                "select row_count, hash from crm_migration.expected_content(%s, %s::regclass)",
-                [label, _qualified("public", name)],
-            ).fetchone()
-            if expected != (known["rows"], int(str(known["hash"]).split(":")[0])):
-                missed.add(name)
+            books += [(BASE, name) for _, name in own]
+        missed = {name for label, name in books if name in now and self._booked(beside, label, name) != now[name]}
         if missed:
             raise ChangeMissed(
                 f"Rows of {', '.join(sorted(missed))} changed without being noticed.",
                 why="What was made before the lock cannot be relied on.",
                 next="crm-migrate dry-run, then crm-migrate apply --cold builds everything under the lock.",
             )
+
+    @staticmethod
+    def _booked(beside: Stage, label: str, table: str) -> dict[str, Any]:
+        query = "select row_count as rows, hash from crm_migration.booked_content(%s, %s::regclass)"
+        return database.rows(beside.connection, query, [label, _qualified("public", table)])[0]
 
     def catch_up_archive(self, work: Work) -> None:
         """Bring the archive's copies to the state under the lock."""
