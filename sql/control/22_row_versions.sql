@@ -57,8 +57,9 @@ begin
         return null;
     end if;
     execute format('drop table if exists %s, %s', versions, totals);
+    -- read once or twice and then dropped: nobody needs to vacuum it, and just under the lock
     execute format(
-        'create table %s as select %s, "crm version",'
+        'create table %s with (autovacuum_enabled = false) as select %s, "crm version",'
         ' hashtextextended("crm text", 1) as "crm hash", hashtextextended("crm text", 2) as "crm other hash"'
         ' from (select %2$s, content.xmin as "crm version", (content.*)::text as "crm text" from only %3$s as content offset 0) as texts',
         versions, key, relation
@@ -144,7 +145,7 @@ declare
     total bigint;
 begin
     execute format('drop table if exists %s', place);
-    execute format('create table %s as %s', place, query);
+    execute format('create table %s with (autovacuum_enabled = false) as %s', place, query);
     get diagnostics total = row_count;
     execute format('create index on %s (%s)', place, key);
     execute format('analyze %s', place);
