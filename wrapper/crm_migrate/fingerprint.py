@@ -99,14 +99,15 @@ def _contents(connection: Connection, settings: Settings | None, known: Mapping[
         return {name: {"rows": rows, "hash": digest} for name, rows, digest in found}
     tables = connection.execute(
         "select name, oid::regclass::text from crm_migration.own_relations('public') where kind = 'r'"
-        " and name <> all(%s) order by pg_relation_size(oid) desc, name",
-        [list(known)],
+        " order by pg_relation_size(oid) desc, name"
     ).fetchall()
+    asked = [(name, table) for name, table in tables if name not in known]
     # it idles while the others read
     connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
     snapshot = database.scalar(connection, "select pg_export_snapshot()")
-    read = parallel.run(settings, [partial(_content, table) for _, table in tables], snapshot=snapshot)
-    return {**known, **{name: content for (name, _), content in zip(tables, read, strict=True)}}
+    read = parallel.run(settings, [partial(_content, table) for _, table in asked], snapshot=snapshot)
+    contents = {name: content for (name, _), content in zip(asked, read, strict=True)}
+    return {name: contents.get(name) or known[name] for name, _ in tables}
 
 
 def _content(table: str, connection: Connection) -> dict[str, Any]:
