@@ -66,15 +66,16 @@ class Sampler:
             place = place.parent
         return {
             "cpu": psutil.cpu_percent(),
-            # dbt and Soda run inside this process; pg_dump is its child
-            "memory": sum(p.memory_info().rss for p in [process, *_alive(process)]),
+            # dbt and Soda run inside this process
+            "memory": sum(p.memory_info().rss for p in [process, *_tools(process)]),
             "read": now.read_bytes - started.read_bytes if now and started else None,
             "written": now.write_bytes - started.write_bytes if now and started else None,
             "free": psutil.disk_usage(str(place)).free,
         }
 
 
-def _alive(process: psutil.Process) -> list[psutil.Process]:
+def _tools(process: psutil.Process) -> list[psutil.Process]:
+    # a private PostgreSQL is a child, too, but no part of the program
     with contextlib.suppress(psutil.Error):
-        return [child for child in process.children(recursive=True) if child.is_running()]
+        return [child for child in process.children(recursive=True) if child.name() in ("pg_dump", "pg_restore")]
     return []
