@@ -131,6 +131,31 @@ def test_no_check_compares_every_row_of_a_table_with_every_row_of_another(
     assert (result.evaluated, result.errored) == (result.expected, 0)
 
 
+def test_a_list_of_lists_is_read_like_a_list(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(legacy_2026)
+    built(legacy_2026, settings)
+    legacy_2026.execute("set session_replication_role = replica")
+    contact = db.scalar(legacy_2026, "select min(id) from public.contacts")
+    for key, ids in ((900001, [[contact, None], [404404, contact]]), (900002, [[None, 404404]]), (900003, [[contact]])):
+        legacy_2026.execute(
+            "insert into public.deals (id, name, stage, contact_ids, created_at, updated_at, index)"
+            " values (%s, 'd', 'won', %s::bigint[], now(), now(), 0)",
+            [key, ids],
+        )
+        legacy_2026.execute(
+            "insert into public.contacts (id, first_name, tags) values (%s, 'x', %s::bigint[])", [key, ids]
+        )
+    gates.run(settings, legacy_2026, "source", RUN)
+    for code, found in {
+        "deals.null_contact": {"900001", "900002"},
+        "deals.dangling_contact": {"900001", "900002"},
+        "deals.duplicate_contact": {"900001"},
+        "deals.without_contact": {"900002"},
+        "contacts.dangling_tag": {"900001", "900002", "900003"},
+    }.items():
+        assert {key for key in keys(legacy_2026, code) if key.startswith("90000")} == found, code
+
+
 def test_all_rows_are_written_down_and_five_are_shown(legacy_2026: Connection, mapped: MakeSettings) -> None:
     settings = mapped(legacy_2026)
     legacy_2026.execute("set session_replication_role = replica")

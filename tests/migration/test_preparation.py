@@ -71,4 +71,4 @@ def test_each_statement_side_by_side_is_about_one_table_of_the_build() -> None:
     assert len(texts) == whole.count(";\n") - sum(
         line.endswith(";") for line in whole.splitlines() if line.startswith("--")
     )
-    assert {text.split(" (")[0].split()[0] for text in texts} == {"create", "alter"}
+    assert {text.split(" (")[0].split()[0] for text in texts} == {"create", "alter", "analyze"}
