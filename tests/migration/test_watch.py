@@ -51,7 +51,7 @@ def test_a_run_is_watched_on_a_terminal_without_colours_and_in_a_pipe(
     for screen, shown in zip(screens, ended, strict=True):
         assert screen.process.returncode == 0
         # in place: one table only
-        assert shown.count(" archive ") == 1
+        assert shown.count("archive  ") == 1
         assert ": completed" in shown
         assert "Next: crm-migrate verify" in shown
         # the cursor is there again
@@ -60,5 +60,5 @@ def test_a_run_is_watched_on_a_terminal_without_colours_and_in_a_pipe(
     assert piped.returncode == 0
     assert "\x1b" not in line + rest
     assert max(map(len, rest.splitlines())) <= COLUMNS
-    assert rest.count(" archive ") == 1
+    assert rest.count("archive  ") == 1
     assert ": completed" in rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -400,20 +401,23 @@ def ask(
     """Ask oracles about one state of the database, their parts two at a time, the largest first.
 
     Args:
-        connection: in a transaction, whose snapshot the others take.
+        connection: the others see what its transaction sees.
         session: parameters of the server for their connections.
     """
-    parts = [(oracle, part) for oracle in asked for part in oracle.divide(connection, settings, run_id, legacy)]
-    # a sort keeps the order of equals: of the same table, what an earlier oracle asks takes longer
-    parts.sort(key=lambda one: -one[1].size(connection))
-    found = parallel.run(
-        settings,
-        [part.ask for _, part in parts],
-        database_name=connection.info.dbname,
-        snapshot=database.scalar(connection, "select pg_export_snapshot()"),
-        session=session,
-        application="crm-migrate verify",
-    )
+    idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    # no snapshot can be exported from within a transaction of a transaction
+    with connection.transaction() if idle else contextlib.nullcontext():
+        parts = [(oracle, part) for oracle in asked for part in oracle.divide(connection, settings, run_id, legacy)]
+        # a sort keeps the order of equals: of the same table, what an earlier oracle asks takes longer
+        parts.sort(key=lambda one: -one[1].size(connection))
+        found = parallel.run(
+            settings,
+            [part.ask for _, part in parts],
+            database_name=connection.info.dbname,
+            snapshot=database.scalar(connection, "select pg_export_snapshot()"),
+            session=session,
+            application="crm-migrate verify",
+        )
     return [
         oracle.result([tally for (of, _), tally in zip(parts, found, strict=True) if of is oracle]) for oracle in asked
     ]

@@ -251,6 +251,8 @@ def status_view(found: Status) -> RenderableType:
     lines.append(Text(title, style="bold"))
     if found.steps:
         shown = table("step", "state", ">seconds", ">rows")
+        # all of it is to be seen on a terminal of 24 lines
+        shown.show_edge = False
         for step in found.steps:
             seconds = f"{step.seconds:.1f}" if step.seconds is not None else ""
             shown.add_row(
@@ -259,7 +261,7 @@ def status_view(found: Status) -> RenderableType:
         lines.append(shown)
     if found.batches and found.alive:
         lines.append(Text(describe(found.batches)))
-    if found.resources:
+    if found.resources and found.alive:
         load = found.resources
         lines.append(
             Text(
