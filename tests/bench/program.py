@@ -53,7 +53,8 @@ def build(settings: Settings, run_id: str) -> Measured:
     whole = start = 0.0
     for selector in SELECTORS:
         with mock.patch.dict(os.environ, DBT_WRITE_JSON="true"):
-            built = transform.build(settings, run_id, selector, within_run=selector != "sources_only")
+            is_first = selector == "sources_only"
+            built = transform.build(settings, run_id, selector, within_run=not is_first, gates_ask=is_first)
         results = _artefact(settings, "run_results")["results"]
         for result in results:
             kind, _, name = result["unique_id"].split(".")[:3]

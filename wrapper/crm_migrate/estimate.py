@@ -22,10 +22,10 @@ _COPIES = 3.6
 _ARCHIVE = 0.55
 _BACKUP, _BACKUP_START = 3.2, 1.0
 _VALIDATE = 0.15
-_ORACLES, _ORACLES_START = 0.7, 0.5
+_ORACLES, _ORACLES_START = 0.7, 0.1
 _CHANGES = 0.17
 _DELTA = 0.25
-_LOCK, _UNLOCK = 0.3, 0.3
+_LOCK, _UNLOCK = 0.1, 0.1
 # how much of what a backup takes alone is added to what runs beside it
 _BESIDE = 0.45
 # models that are made anew as a whole when anything changed, and how much of the rest is

@@ -100,6 +100,7 @@ def build(
     schema: str = BUILD_SCHEMA,
     moving: bool = False,
     within_run: bool = False,
+    gates_ask: bool = False,
 ) -> TransformResult:
     """Load the mappings, build the selected models and run their data tests, but for those that PostgreSQL answers.
 
@@ -116,6 +117,7 @@ def build(
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them
             would fail for no fault of theirs, and are left to a build under the lock.
         within_run: `sources_only` was built for this run, so that its nodes are left out; so are all tests.
+        gates_ask: the gates will ask what they and data tests have in common, and a dry run has asked all tests.
 
     Raises:
         TransformFailed: one of its subclasses says what to do about it.
@@ -131,7 +133,7 @@ def build(
 
     began = time.monotonic()
     with dbt_process.opened(settings, schema) as dbt:
-        left_out.mark(dbt.manifest, moving=moving, within_run=within_run)
+        left_out.mark(dbt.manifest, moving=moving, within_run=within_run, gates_ask=gates_ask)
         results = dbt.run(
             *("build", "--selector", f"{select}_by_the_program"),
             *("--exclude-resource-type", "unit_test"),

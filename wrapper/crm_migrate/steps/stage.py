@@ -116,7 +116,8 @@ class SeedsWrong(NoGo):
 
 def transform_sources(stage: Stage, work: Work) -> None:
     """Load the mappings and build staging and intermediate models: enough for the source gate."""
-    result = transform.build(stage.settings, stage.run.run_id, "sources_only", moving=stage.moving)
+    moving = stage.moving
+    result = transform.build(stage.settings, stage.run.run_id, "sources_only", moving=moving, gates_ask=not moving)
     work.detail["models"] = result.seconds_by_model
 
 
