@@ -57,6 +57,8 @@ def test_a_taken_name_is_a_blocker_that_names_the_setting_which_solves_it(
             "select public.log_engagement(contact_id => 1, subject => 'hello')",
         )
     assert value(legacy_2026, "select count(*) from public.crm_activities where subject = 'hello'") == 1
+    # what people do meanwhile is told apart under the new name, too
+    assert verify.run(legacy_2026, settings).ok
 
     with db.connect(settings) as own:
         rollback.run(own, settings, Silent(), keep_changes=False)

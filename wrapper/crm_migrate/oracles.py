@@ -185,7 +185,8 @@ def _ledgers(connection: Connection, settings: Settings, run_id: str, legacy: Le
         Part(partial(_ranges, run_id, is_empty=not loads)),
         *(
             Part(
-                partial(_rows_of, settings, run_id, load["model"], load["finished"]), _table_of(settings, load["model"])
+                partial(_rows_of, settings, run_id, load["model"], load["finished"]),
+                pairs.successor(settings, _name_of(load["model"])),
             )
             for load in loads
         ),
@@ -207,17 +208,18 @@ def _ranges(run_id: str, connection: Connection, *, is_empty: bool) -> Tally:
     return tally
 
 
-def _table_of(settings: Settings, model: str) -> sql.Identifier:
+def _name_of(model: str) -> str:
     # the classifications became columns of the companies: one row each
-    return pairs.successor(settings, "companies" if model == "company_classifications" else model)
+    return "companies" if model == "company_classifications" else model
 
 
 def _rows_of(settings: Settings, run_id: str, model: str, finished: bool, connection: Connection) -> Tally:
     tally = Tally()
     if not finished:
         tally.add(0, [f"{model}: its load was not finished"])
-    table = _table_of(settings, model)
-    name = table.as_string(None).rsplit('"', 2)[-2]
+    # the journal has a table's own name, whatever the installation calls it
+    name = _name_of(model)
+    table = pairs.successor(settings, name)
     if not database.exists(connection, table.as_string(connection)):
         tally.add(0, [f"{model}: the table {name} is not there"])
         return tally
