@@ -17,7 +17,7 @@ def mark(manifest: Any, *, moving: bool = False, within_run: bool = False, gates
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them would
             fail for no fault of theirs.
         within_run: the same run has built mappings and staging and asked their tests, and it will ask the gates.
-        gates_ask: it will ask the gates, but nobody has asked the tests of mappings and staging yet.
+        gates_ask: it will ask the gates; the tests of mappings and staging that no gate asks stay.
     """
     names = set(enforced_tests(manifest))
     if moving:

@@ -46,12 +46,8 @@ def find(settings: Settings, label: str, relations: Sequence[str]) -> dict[str, 
 
 def drift(settings: Settings, earlier: str, later: str, relations: Sequence[str]) -> None:
     """Compare what was remembered of these tables at two moments, for `join`."""
-
-    def compare(relation: str, connection: Connection) -> Changes:
-        connection.execute("select crm_migration.find_drift(%s, %s, %s::regclass)", [earlier, later, relation])
-        return Changes(relation, "", 0, 0)
-
-    _each(settings, relations, compare)
+    question: LiteralString = "select crm_migration.find_drift(%(label)s, %(later)s, %(relation)s::regclass)"
+    _each(settings, relations, partial(_changes, question, earlier, later))
 
 
 def join(settings: Settings, earlier: str, later: str, relations: Sequence[str]) -> dict[str, Changes]:
