@@ -15,6 +15,7 @@ from crm_migrate.errors import Exit, MigrationError
 from crm_migrate.observer import Silent
 from crm_migrate.settings import Settings
 from crm_migrate.steps import admission, apply, rollback, unlock, verify
+from crm_migrate.steps.deadline import DeadlinePassed
 from running import do_it, program, try_it, unlocked
 
 Connection = psycopg.Connection[Any]
@@ -182,7 +183,7 @@ def test_deadline_stops_unlocked_before_the_cutover(tried_2026: Connection, mapp
     before = fingerprint.take(tried_2026)
     now = tried_2026.execute("select clock_timestamp()").fetchone()
     assert now is not None
-    with pytest.raises(apply.DeadlinePassed) as stopped:
+    with pytest.raises(DeadlinePassed) as stopped:
         do_it(settings, deadline=now[0])
     assert stopped.value.exit_code == Exit.RESUMABLE
     assert unlocked(tried_2026)

@@ -16,6 +16,7 @@ from crm_migrate.observer import Silent
 from crm_migrate.reports import ApplyReport
 from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, dry_run, rollback, verify, warm
+from crm_migrate.steps.stage import UNLOCKED
 from running import unlocked
 
 Connection = psycopg.Connection[Any]
@@ -79,7 +80,7 @@ def test_a_change_that_was_not_noticed_is_found_by_the_books(tried: tuple[Connec
     with pytest.raises(warm.ChangeMissed, match="companies") as missed:
         go(settings, Sabotage("changes", lambda: forget(crm, "build", "companies")))
     assert "--cold" in missed.value.next
-    assert missed.value.state == apply.UNLOCKED
+    assert missed.value.state == UNLOCKED
     assert unlocked(crm)
     assert fingerprint.compare(before, fingerprint.take(crm)) == []
 

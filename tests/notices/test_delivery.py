@@ -21,6 +21,7 @@ from crm_migrate import database as db
 from crm_migrate.errors import ConfigurationError, Exit, UsageError
 from crm_migrate.legacy import LegacySchema
 from crm_migrate.notices import schedule
+from crm_migrate.oracles.notices import NOTICES
 from crm_migrate.settings import Settings
 from crm_migrate.steps import announce
 from crm_migrate.steps.announce import DeliveryReport
@@ -49,7 +50,7 @@ def try_again(connection: Connection) -> None:
 
 
 def told_once(connection: Connection, settings: Settings) -> bool:
-    [found] = oracles.ask(connection, settings, "", LegacySchema.__new__(LegacySchema), asked=[oracles.NOTICES])
+    [found] = oracles.ask(connection, settings, "", LegacySchema.__new__(LegacySchema), asked=[NOTICES])
     assert found.checked_rows > 0
     return found.ok is True
 

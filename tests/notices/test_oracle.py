@@ -13,7 +13,8 @@ from crm_migrate.legacy import LegacySchema
 from crm_migrate.notices import outbox
 from crm_migrate.notices.outbox import Due
 from crm_migrate.notices.recipients import Person
-from crm_migrate.oracles import OracleResult
+from crm_migrate.oracles.notices import NOTICES
+from crm_migrate.oracles.oracle import OracleResult
 from crm_migrate.settings import Settings
 
 Connection = psycopg.Connection[Any]
@@ -23,8 +24,8 @@ PEOPLE = [Person("ann@example.com", "Ann"), Person("bob@example.com", "Bob")]
 
 
 def ask(connection: Connection, settings: Settings) -> OracleResult:
-    assert oracles.NOTICES in oracles.ORACLES, "verify asks it"
-    return oracles.ask(connection, settings, "r1", LegacySchema.__new__(LegacySchema), asked=[oracles.NOTICES])[0]
+    assert NOTICES in oracles.ORACLES, "verify asks it"
+    return oracles.ask(connection, settings, "r1", LegacySchema.__new__(LegacySchema), asked=[NOTICES])[0]
 
 
 def test_without_an_outbox_there_is_nothing_to_ask(database: Connection, make_settings: MakeSettings) -> None:

@@ -12,7 +12,7 @@ from crm_migrate import database, fault_points, oracles, pairs
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.legacy import LegacySchema
-from crm_migrate.oracles import OracleResult
+from crm_migrate.oracles.oracle import OracleResult
 from crm_migrate.pairs import Pair
 from crm_migrate.settings import Settings
 

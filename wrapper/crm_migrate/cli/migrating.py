@@ -43,11 +43,12 @@ def apply(
         from crm_migrate.cli import render
         from crm_migrate.cli.progress import Watch
         from crm_migrate.steps import apply as step
+        from crm_migrate.steps import deadline as deadlines
         from crm_migrate.steps import persistence
 
         log.open_log(call.settings, "apply")
         with call.connection() as connection:
-            until = step.deadline_at(connection, deadline)
+            until = deadlines.parse(connection, deadline)
             call.confirm_database(connection, confirm_database)
 
             def migrate(connection: Connection) -> ApplyReport:

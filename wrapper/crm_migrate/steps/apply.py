@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
-
-import psycopg
-from psycopg.types.json import Jsonb
+from contextlib import ExitStack
+from datetime import datetime
 
 from crm_migrate import (
     archive,
@@ -27,13 +22,14 @@ from crm_migrate import (
     verification,
 )
 from crm_migrate.database import Connection
-from crm_migrate.errors import Exit, Interrupted, MigrationError, NoGo, Stopped, UsageError
-from crm_migrate.ledger import Run, Work
+from crm_migrate.errors import Exit, MigrationError, NoGo
+from crm_migrate.ledger import Work
 from crm_migrate.observer import Observer
 from crm_migrate.reports import ApplyReport, apply_report, plain
 from crm_migrate.resources import Sampler
 from crm_migrate.settings import Settings
-from crm_migrate.steps import admission, dry_run, persistence
+from crm_migrate.steps import admission, dry_run, ways_out
+from crm_migrate.steps import deadline as deadlines
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
 from crm_migrate.steps.warm import Warm, is_warm
@@ -77,20 +73,10 @@ STEPS = (
 )
 
 
-UNLOCKED = "The CRM is unlocked again and its tables are as they were."
-_GO_ON = "crm-migrate apply goes on; crm-migrate unlock gives up the run and opens the CRM."
-
-
 class GateSaysNo(NoGo):
     """Under the lock the checks said no; the lock is released and the legacy database is as it was."""
 
     code = "CRM-302"
-
-
-class DeadlinePassed(Stopped):
-    """The cutover would not be over in time."""
-
-    code = "CRM-701"
 
 
 class VerificationFailed(MigrationError):
@@ -125,7 +111,7 @@ def run(
     Raises:
         admission.NoDryRun, inputs.InputsChanged: no passed dry run of exactly this, or it is too old.
         GateSaysNo: the data changed since the dry run; unlocked, nothing changed.
-        DeadlinePassed: stopped before the cutover, unlocked.
+        deadline.DeadlinePassed: stopped before the cutover, unlocked.
         VerificationFailed: after the cutover; stays locked.
     """
     stages.install(connection, settings)
@@ -145,7 +131,7 @@ def run(
     )
     observer.run_started(run.run_id, run.kind, resumed=resumed)
     stage = Stage(connection, settings, run, found, observer)
-    with Sampler(settings, run.run_id), _ways_out(stage):
+    with Sampler(settings, run.run_id), ways_out.taken(stage):
         _until_cutover(stage, deadline)
         _from_cutover(stage)
     return apply_report(connection, settings, ledger.get(connection, run.run_id))
@@ -177,7 +163,7 @@ def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
                 failure = _result(saved)
         if failure is not None:
             raise failure
-    _keep_deadline(stage, deadline)
+    deadlines.keep(stage, deadline)
 
 
 def take_lock(stage: Stage, work: Work) -> None:
@@ -269,26 +255,8 @@ def pass_gates(stage: Stage, work: Work) -> None:
     if not verdict.go:
         raise GateSaysNo(
             "Under the lock the checks said NO-GO. " + " ".join(verdict.reasons[:5]),
-            state=UNLOCKED,
+            state=stages.UNLOCKED,
             next="crm-migrate dry-run",
-        )
-
-
-def _keep_deadline(stage: Stage, deadline: datetime | None) -> None:
-    if deadline is None:
-        return
-    now = database.scalar(stage.connection, "select clock_timestamp()")
-    seconds = database.scalar(
-        stage.connection,
-        "select coalesce(sum(extract(epoch from finished_at - started_at)), 0)::float8 from crm_migration.steps"
-        " where run_id = %s and name in ('prepare', 'gates')",
-        [stage.run.run_id],
-    )
-    if (deadline - now).total_seconds() < seconds:
-        raise DeadlinePassed(
-            f"The cutover and its verification would not be over by {deadline:%H:%M}.",
-            state=UNLOCKED,
-            next="crm-migrate apply, with a later deadline",
         )
 
 
@@ -354,81 +322,3 @@ def unlock(stage: Stage) -> None:
         ledger.set_run(stage.connection, stage.run.run_id, unlocked_at="now")
     # takes seconds, and nobody waits for it any more
     control.end_build(stage.connection)
-
-
-@contextmanager
-def _ways_out(stage: Stage) -> Iterator[None]:
-    """Where a failure leaves the run: before the cutover unlocked, after it locked, in both cases written down.
-
-    What can simply go on (an interruption, a lost connection) stays locked in either case.
-    """
-    connection, run = stage.connection, stage.run
-    try:
-        yield
-    except KeyboardInterrupt:
-        interrupted = Interrupted("The run was interrupted.", state=_state(stage), next=_GO_ON)
-        _write_down(connection, run, "stopped", interrupted)
-        raise interrupted from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        stopped = persistence.stopped(connection, error, state=_state(stage), command="crm-migrate apply")
-        _write_down(connection, run, "stopped", stopped)
-        raise stopped from error
-    except MigrationError as error:
-        if _is_done(stage) is None:
-            # whatever went wrong elsewhere went wrong with it: the backup, the checks, the build
-            raise persistence.stopped(connection, error, state=_state(stage), command="crm-migrate apply") from error
-        if _is_done(stage) is False and not isinstance(error, lock.LockHeld | Stopped):
-            if lock.release(connection, stage.settings):
-                control.end_build(connection)
-                error.state = UNLOCKED
-            _write_down(connection, run, "failed", error)
-        elif isinstance(error, DeadlinePassed):
-            lock.release(connection, stage.settings)
-            control.end_build(connection)
-            _write_down(connection, run, "failed", error)
-        else:
-            _write_down(connection, run, "stopped", error)
-        raise
-
-
-def _is_done(stage: Stage) -> bool | None:
-    try:
-        return cutover.is_done(stage.connection, stage.run.run_id)
-    except psycopg.Error:
-        return None
-
-
-def _state(stage: Stage) -> str:
-    done = _is_done(stage)
-    if done is None:
-        return "Unknown until the server answers; every finished step is recorded, and the CRM may be locked."
-    if done:
-        return "The new tables are published; the CRM is locked until the run has gone on."
-    if lock.owner(stage.connection) is None:
-        return "The CRM is not locked; its tables are as they were."
-    return "The CRM is locked; its tables are as they were. Finished batches are kept."
-
-
-def _write_down(connection: Connection, run: Run, state: str, error: MigrationError) -> None:
-    with contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError):
-        connection.execute(
-            "update crm_migration.runs set state = %s, error = %s, finished_at = clock_timestamp() where run_id = %s",
-            [state, Jsonb(error.as_dict()), run.run_id],
-        )
-
-
-def deadline_at(connection: Connection, text: str | None) -> datetime | None:
-    """The next moment at which the server's clock, in UTC, shows HH:MM.
-
-    Raises:
-        UsageError: not a time.
-    """
-    if text is None:
-        return None
-    try:
-        wanted = datetime.strptime(text, "%H:%M").time()
-    except ValueError:
-        raise UsageError(f"{text!r} is not a time of day.", next="--deadline 23:30 (UTC)") from None
-    now: datetime = database.scalar(connection, "select clock_timestamp()")
-    moment = now.replace(hour=wanted.hour, minute=wanted.minute, second=0, microsecond=0)
-    return moment if moment > now else moment + timedelta(days=1)

@@ -30,6 +30,8 @@ from crm_migrate.legacy import LegacySchema
 from crm_migrate.observer import Observer
 from crm_migrate.settings import Settings
 
+UNLOCKED = "The CRM is unlocked again and its tables are as they were."
+
 
 @dataclass(frozen=True)
 class Stage:
