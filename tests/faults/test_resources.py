@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crm_migrate import backup, demo_data, fault_points, fingerprint, lock, log
+from crm_migrate import backup, demo_data, fault_points, fingerprint, lock, log, trial_restore
 from crm_migrate import database as db
 from crm_migrate.errors import Exit, Stopped
 from crm_migrate.server import EmbeddedServer
@@ -149,16 +149,16 @@ def test_backup_that_is_damaged_before_its_restore_test_means_no_cutover(
 ) -> None:
     settings = mapped(tried_2026)
     before = fingerprint.take(tried_2026)
-    real = backup.restore_test
+    real = trial_restore.run
     damaged: list[Path] = []
 
-    def restore_test(connection: Connection, settings: Settings, made: backup.Backup) -> backup.RestoreTest:
+    def restore_test(connection: Connection, settings: Settings, made: backup.Backup) -> trial_restore.RestoreTest:
         largest = max((made.path / "dump").glob("*.dat.gz"), key=lambda file: file.stat().st_size)
         damage(largest)
         damaged.append(largest)
         return real(connection, settings, made)
 
-    monkeypatch.setattr(backup, "restore_test", restore_test)
+    monkeypatch.setattr(trial_restore, "run", restore_test)
     with pytest.raises(backup.BackupAltered) as refused:
         do_it(settings)
     assert damaged

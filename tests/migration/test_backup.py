@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from crm_migrate import backup, content, database, tools
+from crm_migrate import backup, content, database, roles, tools, trial_restore
 from crm_migrate.backup import Backup
 from crm_migrate.backup_files import MANIFEST
 from crm_migrate.server import EmbeddedServer
@@ -121,14 +121,14 @@ def test_counts_and_dump_see_the_same_moment(
     monkeypatch.undo()
     assert database.scalar(small, "select count(*) from public.deals") == 150
     assert made.tables["public.deals"].rows == 200
-    assert backup.restore_test(small, settings, made).ok
+    assert trial_restore.run(small, settings, made).ok
 
 
 def test_restore_test_compares_everything_and_leaves_nothing(
     made: Backup, small: Connection, settings: Settings
 ) -> None:
     before = databases(small)
-    tested = backup.restore_test(small, settings, made)
+    tested = trial_restore.run(small, settings, made)
     assert tested.ok
     assert (tested.tables, tested.rows) == (2, 400)
     assert databases(small) == before
@@ -136,7 +136,7 @@ def test_restore_test_compares_everything_and_leaves_nothing(
 
 def test_scratch_database_of_a_crashed_test_is_replaced(made: Backup, small: Connection, settings: Settings) -> None:
     small.execute(sql.SQL("create database {}").format(sql.Identifier(f"crm_scratch_{RUN}")))
-    assert backup.restore_test(small, settings, made).ok
+    assert trial_restore.run(small, settings, made).ok
     assert f"crm_scratch_{RUN}" not in databases(small)
 
 
@@ -148,7 +148,7 @@ def test_restore_test_without_the_right_to_create_databases(
     small.execute("grant pg_read_all_data to modest")
     try:
         with psycopg.connect(make_conninfo(settings.dsn, user="modest"), autocommit=True) as modest:
-            tested = backup.restore_test(modest, settings, made)
+            tested = trial_restore.run(modest, settings, made)
     finally:
         small.execute("drop role modest")
     assert tested.ok
@@ -163,7 +163,7 @@ def test_restore_test_by_a_role_that_may_only_create_databases(
     try:
         with psycopg.connect(make_conninfo(settings.dsn, user="builder"), autocommit=True) as builder:
             dsn = builder.info.dsn
-            tested = backup.restore_test(builder, dataclasses.replace(settings, dsn=dsn), made)
+            tested = trial_restore.run(builder, dataclasses.replace(settings, dsn=dsn), made)
     finally:
         small.execute("drop role builder")
     assert tested.ok
@@ -174,7 +174,7 @@ def test_backup_of_a_whole_crm_restores(legacy: Connection, make_settings: MakeS
     settings = make_settings(legacy)
     made = make(legacy, settings)
     assert made.tables["public.contacts"].rows == 300
-    assert backup.restore_test(legacy, settings, made).rows == sum(table.rows for table in made.tables.values())
+    assert trial_restore.run(legacy, settings, made).rows == sum(table.rows for table in made.tables.values())
 
 
 def test_whole_crm_restores_on_another_server(
@@ -182,7 +182,7 @@ def test_whole_crm_restores_on_another_server(
 ) -> None:
     made = make(legacy_2026, make_settings(legacy_2026))
     with psycopg.connect(postgres15.dsn(), autocommit=True) as admin:
-        backup.copy_roles(legacy_2026, admin)
+        roles.copy(legacy_2026, admin)
     backup.restore(made.path, database15.info.dsn)
     assert content.differences(made.tables, content.read(database15, ["public"])) == []
     assert database.scalar(database15, "select pg_has_role('authenticator', 'authenticated', 'member')")
@@ -211,8 +211,8 @@ def test_restore_test_notices_other_content(
 
     monkeypatch.setattr(backup, "restore", restore_something_else)
     before = databases(small)
-    with pytest.raises(backup.RestoreTestFailed, match="not to what was dumped") as caught:
-        backup.restore_test(small, settings, made)
+    with pytest.raises(trial_restore.RestoreTestFailed, match="not to what was dumped") as caught:
+        trial_restore.run(small, settings, made)
     assert "public.deals" in caught.value.why
     assert databases(small) == before
 
@@ -248,7 +248,7 @@ def test_damaged_file_fails_the_restore_test(
     complaint = damage(largest)
     before = databases(small)
     with pytest.raises(backup.BackupAltered) as caught:
-        backup.restore_test(small, settings, made)
+        trial_restore.run(small, settings, made)
     assert complaint in caught.value.why
     assert caught.value.state
     assert caught.value.next
@@ -356,7 +356,7 @@ def test_backup_of_15_is_restore_tested_on_15(database15: Connection, make_setti
     settings = make_settings(database15)
     made = make(database15, settings)
     assert made.server_version // 10000 == 15
-    assert backup.restore_test(database15, settings, made).ok
+    assert trial_restore.run(database15, settings, made).ok
 
 
 @pytest.mark.postgres15

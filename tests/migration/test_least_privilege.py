@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from crm_migrate import access, backup, control, doctor, fingerprint, paths
+from crm_migrate import access, backup, control, doctor, fingerprint, paths, trial_restore
 from crm_migrate import database as db
 from crm_migrate.observer import Silent
 from crm_migrate.server import EmbeddedServer
@@ -89,7 +89,7 @@ def test_backup_and_its_restore_test(legacy_2026: Connection, mapped: MakeSettin
         settings = as_migrator(mapped, legacy_2026)
         with db.connect(settings) as own:
             made = backup.create(own, settings, run_id="r", folder=settings.backup_dir)
-            tested = backup.restore_test(own, settings, made)
+            tested = trial_restore.run(own, settings, made)
         assert tested.ok
         assert tested.place == ("database crm_scratch_r" if createdb else "private server")
         assert tested.rows == sum(table.rows for table in made.tables.values()) > 1000

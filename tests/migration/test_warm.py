@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import backup, fingerprint, ledger
+from crm_migrate import backup, fingerprint, ledger, trial_restore
 from crm_migrate import database as db
 from crm_migrate.observer import Silent
 from crm_migrate.server import EmbeddedServer
@@ -201,6 +201,6 @@ def test_warm_and_cold_end_in_the_same_state(
             made = backup.verify(Path(report.backup["path"]))
             assert made.delta is not None
             assert made.delta["tables"]
-            assert backup.restore_test(connection, settings, made).ok
+            assert trial_restore.run(connection, settings, made).ok
         with db.connect(settings) as connection:
             rollback.run(connection, settings, Silent())

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from crm_migrate import backup, backup_delta, control, fingerprint, ledger, redo, row_versions
+from crm_migrate import backup, backup_delta, control, fingerprint, ledger, redo, row_versions, trial_restore
 from crm_migrate import database as db
 from crm_migrate.errors import Interrupted, MigrationError
 from crm_migrate.observer import Silent
@@ -153,7 +153,7 @@ def test_a_delta_that_does_not_restore_is_no_backup(
             path.write_bytes(path.read_bytes().replace(b"another", b"an other"))
 
     monkeypatch.setattr(backup_delta, "_copy_out", lose)
-    with pytest.raises(backup.RestoreTestFailed) as failed:
+    with pytest.raises(trial_restore.RestoreTestFailed) as failed:
         go(settings, Sabotage("base", lambda: crm.execute(new)))
     assert "public.tags" in failed.value.why
     assert unlocked(crm)
@@ -167,7 +167,7 @@ def test_a_delta_is_part_of_the_backup(tried: tuple[Connection, Settings]) -> No
     made = backup.verify(folder)
     assert made.delta is not None
     assert [table["name"] for table in made.delta["tables"]] == ["tags"]
-    assert backup.restore_test(crm, settings, made).ok
+    assert trial_restore.run(crm, settings, made).ok
     rows = next(folder.glob("delta/*.rows"))
     rows.chmod(0o600)
     rows.write_bytes(rows.read_bytes().replace(b"990", b"991"))

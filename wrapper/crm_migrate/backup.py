@@ -1,24 +1,18 @@
-"""The backup: made by pg_dump, brought back by pg_restore, and proven by a test of that."""
+"""The backup: made by pg_dump and brought back by pg_restore."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
-from crm_migrate import backup_delta, backup_files, content, database, fault_points, tools
+from crm_migrate import backup_delta, backup_files, content, database, fault_points, roles, tools
 from crm_migrate.backup_files import (
-    LEGACY_UNTOUCHED,
     MANIFEST,
     Backup,
     BackupAltered,
@@ -32,7 +26,6 @@ from crm_migrate.backup_files import (
 )
 from crm_migrate.database import Connection
 from crm_migrate.errors import MigrationError, WrongState
-from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings, without_password
 
 __all__ = [
@@ -43,17 +36,12 @@ __all__ = [
     "BackupIncomplete",
     "RestoreFailed",
     "RestoreTargetNotEmpty",
-    "RestoreTest",
-    "RestoreTestFailed",
-    "copy_roles",
     "create",
     "delete",
     "list_backups",
     "read",
     "restore",
-    "restore_test",
     "split_schemas",
-    "tested",
     "verify",
 ]
 
@@ -66,27 +54,10 @@ class RestoreFailed(MigrationError):
     code = "CRM-204"
 
 
-class RestoreTestFailed(RestoreFailed):
-    """The restored database does not hold what the manifest says."""
-
-    code = "CRM-205"
-
-
 class RestoreTargetNotEmpty(WrongState):
     """A backup is restored into an empty database only."""
 
     code = "CRM-206"
-
-
-@dataclass(frozen=True)
-class RestoreTest:
-    """A backup was restored and held what it should."""
-
-    ok: bool
-    place: str
-    tables: int
-    rows: int
-    seconds: float
 
 
 def create(
@@ -186,7 +157,7 @@ def restore(path: Path, dsn: str, *, own_roles: bool | None = None) -> Backup:
         _require_empty(connection)
         pg_restore = _tool("pg_restore", connection)
         target_version = connection.info.server_version
-        own_roles = _has_attribute(connection, "rolsuper") if own_roles is None else own_roles
+        own_roles = roles.has(connection, "rolsuper") if own_roles is None else own_roles
     arguments = ["--format=directory", f"--jobs={JOBS}", "--no-password"]
     # a subscription would start to copy
     arguments.append("--no-subscriptions")
@@ -217,135 +188,6 @@ def restore(path: Path, dsn: str, *, own_roles: bool | None = None) -> Backup:
                 next="Drop the database, and restore another backup: crm-migrate backup list.",
             )
     return backup
-
-
-def restore_test(connection: Connection, settings: Settings, backup: Backup) -> RestoreTest:
-    """Restore into a scratch database, compare counts and hashes of every table, drop it.
-
-    Raises:
-        BackupIncomplete, BackupAltered, RestoreFailed, RestoreTestFailed: there is no backup to rely on.
-    """
-    with tested(connection, settings, backup) as (result, _):
-        return result
-
-
-@contextmanager
-def tested(connection: Connection, settings: Settings, backup: Backup) -> Iterator[tuple[RestoreTest, Settings]]:
-    """A scratch database into which the backup was restored and compared; dropped when the block ends.
-
-    It is on the same server; where this role may not create one, in a private server on this machine.
-
-    Raises:
-        BackupIncomplete, BackupAltered, RestoreFailed, RestoreTestFailed: there is no backup to rely on.
-    """
-    begun = time.monotonic()
-    with _scratch(connection, settings, backup) as (scratch, where):
-        restore(backup.path, scratch.dsn)
-        fault_points.reached("backup.restored")
-        _compare(backup, scratch)
-        rows = sum(table.rows for table in backup.tables.values())
-        yield RestoreTest(True, where, len(backup.tables), rows, round(time.monotonic() - begun, 3)), scratch
-
-
-@contextmanager
-def _scratch(connection: Connection, settings: Settings, backup: Backup) -> Iterator[tuple[Settings, str]]:
-    if _has_attribute(connection, "rolcreatedb"):
-        place = f"crm_scratch_{backup.run_id}"[:63]
-        with _scratch_database(connection, place):
-            fault_points.reached("backup.scratch-made")
-            yield dataclasses.replace(settings, dsn=make_conninfo(settings.dsn, dbname=place)), f"database {place}"
-    else:
-        with EmbeddedServer() as server:
-            with psycopg.connect(server.dsn(), autocommit=True) as admin:
-                copy_roles(connection, admin)
-                admin.execute("create database crm_scratch template template0")
-            yield dataclasses.replace(settings, dsn=server.dsn("crm_scratch")), "private server"
-
-
-def copy_roles(origin: Connection, target: Connection) -> None:
-    """Create on another server the roles that are missing there, with memberships and without passwords."""
-    members = origin.execute(_MEMBERS).fetchall()
-    with target.transaction():
-        existing = {row[0] for row in target.execute("select rolname from pg_catalog.pg_roles")}
-        for name, attributes in origin.execute(_ROLES):
-            if name not in existing:
-                words = sql.SQL(" ").join(map(sql.SQL, attributes))
-                target.execute(sql.SQL("create role {} {}").format(sql.Identifier(name), words))
-        for group, member in members:
-            if member not in existing:
-                target.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), sql.Identifier(member)))
-
-
-_ROLES = """
-    select
-        rolname,
-        array[
-            case when rolinherit then 'inherit' else 'noinherit' end,
-            case when rolcanlogin then 'login' else 'nologin' end,
-            case when rolbypassrls then 'bypassrls' else 'nobypassrls' end,
-            case when rolcreaterole then 'createrole' else 'nocreaterole' end,
-            case when rolcreatedb then 'createdb' else 'nocreatedb' end
-        ]
-    from pg_catalog.pg_roles
-    where not starts_with(rolname, 'pg_')
-    order by rolname
-"""
-
-_MEMBERS = """
-    select distinct granted.rolname, member.rolname
-    from pg_catalog.pg_auth_members
-    inner join pg_catalog.pg_roles as granted on granted.oid = pg_auth_members.roleid
-    inner join pg_catalog.pg_roles as member on member.oid = pg_auth_members.member
-    where not starts_with(granted.rolname, 'pg_') and not starts_with(member.rolname, 'pg_')
-"""
-
-
-def _has_attribute(connection: Connection, attribute: Literal["rolsuper", "rolcreatedb"]) -> bool:
-    query = sql.SQL("select rolsuper or {} from pg_catalog.pg_roles where rolname = current_user")
-    return bool(database.scalar(connection, query.format(sql.Identifier(attribute))))
-
-
-def _compare(backup: Backup, scratch: Settings) -> None:
-    """Hold what was restored against the manifest.
-
-    Raises:
-        RestoreTestFailed: a table is missing, additional or different.
-    """
-    schemas = {name.split(".", 1)[0] for name in backup.tables}
-    with database.connect(scratch, application="crm-migrate restore test") as connection:
-        wrong = content.differences(backup.tables, content.read(connection, schemas))
-    if wrong:
-        raise RestoreTestFailed(
-            f"The backup {backup.path.name} restores, but not to what was dumped.",
-            why=" ".join(wrong[:5]),
-            state=LEGACY_UNTOUCHED,
-            next="crm-migrate backup create makes a new one; keep this one for the search for the cause.",
-        )
-
-
-_ENCODING = """
-    select pg_encoding_to_char(own.encoding), own.encoding = template.encoding
-    from pg_catalog.pg_database as own
-    inner join pg_catalog.pg_database as template on template.datname = 'template0'
-    where own.datname = current_database()
-"""
-
-
-@contextmanager
-def _scratch_database(connection: Connection, name: str) -> Iterator[None]:
-    identifier = sql.Identifier(name)
-    database.drop_database(connection, name)  # a crashed test of the same run left it
-    encoding, as_template = connection.execute(_ENCODING).fetchone() or ("UTF8", True)
-    create = sql.SQL("create database {} template template0 {}").format(
-        identifier, sql.SQL("" if as_template else "encoding {} locale 'C'").format(sql.Literal(encoding))
-    )
-    connection.execute(create)
-    try:
-        # of the database, not of a connection string: a pooler may refuse that. What a crash loses is restored again
-        connection.execute(sql.SQL("alter database {} set synchronous_commit = off").format(identifier))
-        yield
-    finally:
-        database.drop_database(connection, name)
 
 
 def _tool(name: str, connection: Connection) -> tools.Tool:

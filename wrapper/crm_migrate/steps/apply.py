@@ -19,6 +19,7 @@ from crm_migrate import (
     lock,
     outcomes,
     put_back,
+    trial_restore,
     verification,
 )
 from crm_migrate.database import Connection
@@ -197,7 +198,7 @@ def back_up(stage: Stage, work: Work) -> None:
         folder=stage.settings.backup_dir,
         locked_state=None if state is None else state.as_json(),
     )
-    tested = backup.restore_test(stage.connection, stage.settings, made)
+    tested = trial_restore.run(stage.connection, stage.settings, made)
     # its tables were read whole, and the restored ones held against them: nobody has to read them again
     known = {
         name.removeprefix("public."): content.as_dict()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crm_migrate import backup, ledger, lock
+from crm_migrate import backup, ledger, lock, trial_restore
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit
 from crm_migrate.reports import plain
@@ -61,7 +61,7 @@ def create(connection: Connection, settings: Settings) -> BackupReport:
 def verify(connection: Connection, settings: Settings, folder: Path) -> BackupReport:
     """Checksums first, then a restore into a scratch database that is compared with the manifest."""
     made = backup.verify(folder)
-    tested = backup.restore_test(connection, settings, made)
+    tested = trial_restore.run(connection, settings, made)
     return BackupReport(made.path, made.bytes, connection.info.dbname, tested.ok)
 
 

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from crm_migrate import backup, database, inputs, ledger, legacy, lock, trigger_trial
+from crm_migrate import backup, database, inputs, ledger, legacy, lock, roles, trigger_trial
 from crm_migrate.database import Connection
 from crm_migrate.errors import Interrupted, MigrationError, NoGo, Stopped
 from crm_migrate.findings import Finding
@@ -240,7 +240,7 @@ def _place(connection: Connection, settings: Settings, run_id: str) -> Iterator[
     else:
         with EmbeddedServer() as server:
             with database.connect(Settings(dsn=server.dsn())) as admin:
-                backup.copy_roles(connection, admin)
+                roles.copy(connection, admin)
                 admin.execute(create)
             yield server.dsn(_name(run_id))
 

@@ -34,6 +34,7 @@ from crm_migrate import (
     redo,
     row_versions,
     transform,
+    trial_restore,
 )
 from crm_migrate.backup import Backup
 from crm_migrate.compiled import Model
@@ -116,7 +117,7 @@ class Warm:
                 keyless, _ = row_versions.remember(connection, BASE, [_qualified(*one) for one in relations])
                 made = dumped.result()
         own = self.opened.enter_context(database.connect(stage.settings, application="crm-migrate backup"))
-        result, scratch = self.opened.enter_context(backup.tested(own, stage.settings, made))
+        result, scratch = self.opened.enter_context(trial_restore.kept(own, stage.settings, made))
         work.detail |= {"path": str(made.path), "bytes": made.bytes, "restore_tested": result.ok}
         tracked = [_qualified(*one) for one in relations if _qualified(*one) not in keyless]
         row_versions.drift(
@@ -233,7 +234,7 @@ class Warm:
         All of the copy was compared before the lock, and nobody else is in it.
 
         Raises:
-            backup.RestoreTestFailed: there is no backup to rely on.
+            trial_restore.RestoreTestFailed: there is no backup to rely on.
         """
         base, connection = self.base, beside.connection
         assert base is not None  # noqa: S101
@@ -263,14 +264,14 @@ class Warm:
         except psycopg.DatabaseError as error:
             if database.is_lost(error):
                 raise
-            raise backup.RestoreTestFailed(
+            raise trial_restore.RestoreTestFailed(
                 f"What changed since the dump of {made.path.name} cannot be restored.",
                 why=str(error).splitlines()[0],
                 state=backup_files.LEGACY_UNTOUCHED,
                 next="crm-migrate dry-run, then crm-migrate apply --cold makes the backup under the lock.",
             ) from error
         if wrong:
-            raise backup.RestoreTestFailed(
+            raise trial_restore.RestoreTestFailed(
                 f"The backup {made.path.name} restores, but not to what is there under the lock.",
                 why=" ".join(wrong[:5]),
                 state=backup_files.LEGACY_UNTOUCHED,
