@@ -130,3 +130,17 @@ def test_too_little_room_is_told(
     assert not checks["disk.backup"].ok
     assert not checks["disk.server"].ok
     assert "Make room" in checks["disk.backup"].hint
+
+
+def test_room_that_a_dry_run_takes_already_is_not_asked_for_again(legacy_2026: Connection) -> None:
+    from crm_migrate import machine
+
+    legacy, needed = machine.legacy_bytes(legacy_2026), machine.server_bytes(legacy_2026)
+    assert needed > 3 * legacy > 0
+    legacy_2026.execute("create schema crm_build")
+    legacy_2026.execute("create table crm_build.kept as select * from public.contacts")
+    kept: int = db.scalar(legacy_2026, "select pg_total_relation_size('crm_build.kept')")
+    assert machine.legacy_bytes(legacy_2026) == legacy, "what the migration makes is no part of the CRM"
+    assert machine.server_bytes(legacy_2026) == needed - kept
+    legacy_2026.execute("alter table crm_build.kept set schema public")
+    assert machine.server_bytes(legacy_2026) > needed + 3 * kept, "a table of the CRM is restored, too"

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crm_migrate import database, ledger
+from crm_migrate import database, ledger, machine
 from crm_migrate.database import Connection
 from crm_migrate.ledger import Step
 from crm_migrate.settings import Settings
 
-# of the database's size: its build, versions and archive beside it, the dump, and the restored copy
-_COPIES = 3.6
+# of what the legacy tables take
+_DUMP = 0.2
 
 # passes over all legacy rows, and seconds that do not depend on them
 _ARCHIVE = 0.55
@@ -68,7 +68,7 @@ def of_dry_run(connection: Connection, settings: Settings, run_id: str) -> Estim
     return Estimate(
         downtime_seconds=round(seconds, 1),
         downtime_seconds_with_buffer=round(seconds * (1 + settings.buffer_percent / 100), 1),
-        disk_bytes=int(_size(connection) * _COPIES),
+        disk_bytes=int(machine.legacy_bytes(connection) * (machine.SERVER_FACTOR + _DUMP)),
         memory_bytes=int(memory or 0),
         parts={name: round(value, 2) for name, value in parts.items()},
         warm_downtime_seconds=round(sum(warm_parts.values()), 1),
@@ -134,24 +134,3 @@ def _pass(connection: Connection, measured: Mapping[str, Step]) -> float:
 
 def _seconds(measured: Mapping[str, Step], name: str) -> float:
     return (measured[name].seconds or 0.0) if name in measured else 0.0
-
-
-def _size(connection: Connection) -> int:
-    return int(
-        database.scalar(
-            connection,
-            """
-            select coalesce(sum(pg_catalog.pg_total_relation_size(pg_class.oid)), 0)
-            from pg_catalog.pg_class
-            where pg_class.relkind in ('r', 'p', 'm')
-                and pg_class.relnamespace not in (
-                    select pg_namespace.oid from pg_catalog.pg_namespace
-                    where pg_namespace.nspname
-                        in (
-                            'crm_build', 'crm_versions', 'crm_archive', 'crm_migration',
-                            'information_schema', 'pg_catalog'
-                        )
-                )
-            """,
-        )
-    )

@@ -16,8 +16,10 @@ from crm_migrate.settings import Settings
 
 # a compressed dump is never larger than the tables it holds
 BACKUP_FACTOR = 1.0
-# build schema, archive, write-ahead log and the scratch database of the restore test
-SERVER_FACTOR = 3.0
+# of what the legacy tables take: build, versions and hashes; the archive; the copy that the restore test restores
+SERVER_FACTOR = 1.75 + 0.95 + 1.0
+# the write-ahead log of all that, of which the server keeps no more than it is told
+_LOG_FACTOR = 4.5
 SMALLEST = 64 * 1024 * 1024
 
 
@@ -39,23 +41,47 @@ def client_tools(connection: Connection) -> list[Check]:
 
 def disk(connection: Connection, settings: Settings) -> list[Check]:
     """Room for the backup here, and for build, archive and restore test on the server when that is this machine."""
-    size = int(database.scalar(connection, "select pg_catalog.pg_database_size(current_database())"))
-    checks = [_room("disk.backup", settings.backup_dir, size * BACKUP_FACTOR, "the backup")]
+    legacy = legacy_bytes(connection)
+    checks = [_room("disk.backup", settings.backup_dir, legacy * BACKUP_FACTOR, "the backup")]
     checks.append(_room("disk.work", settings.work_dir, SMALLEST, "logs and reports"))
+    needed = server_bytes(connection)
     data = _local_data_directory(connection)
     if data is None:
-        needed = _size(int(size * SERVER_FACTOR))
-        checks.append(
-            Check(
-                "disk.server",
-                True,
-                "info",
-                f"The server's disk cannot be seen from here; it needs {needed} free: the database is {_size(size)}.",
-            )
-        )
+        told = f"The server's disk cannot be seen from here; it needs {_size(needed)} free"
+        checks.append(Check("disk.server", True, "info", f"{told}: the CRM's tables take {_size(legacy)}."))
     else:
-        checks.append(_room("disk.server", data, size * SERVER_FACTOR, "build, archive and restore test"))
+        checks.append(_room("disk.server", data, needed, "build, archive and restore test"))
     return checks
+
+
+def legacy_bytes(connection: Connection) -> int:
+    """What all tables take with their indexes, but for those of the migration itself."""
+    return _table_bytes(connection, own=False)
+
+
+def server_bytes(connection: Connection) -> int:
+    """What build, archive, restore test and write-ahead log take beyond what a dry run keeps already."""
+    legacy = legacy_bytes(connection)
+    tables = max(int(legacy * SERVER_FACTOR) - _table_bytes(connection, own=True), 0)
+    query = "select pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size'))"
+    return tables + min(int(database.scalar(connection, query)), int(legacy * _LOG_FACTOR))
+
+
+def _table_bytes(connection: Connection, *, own: bool) -> int:
+    return int(
+        database.scalar(
+            connection,
+            """
+            select coalesce(sum(pg_catalog.pg_total_relation_size(pg_class.oid)), 0)
+            from pg_catalog.pg_class
+            inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+            where pg_class.relkind in ('r', 'p', 'm')
+                and pg_namespace.nspname not in ('information_schema', 'pg_catalog', 'pg_toast')
+                and (pg_namespace.nspname in ('crm_build', 'crm_versions', 'crm_archive', 'crm_migration')) = %s
+            """,
+            [own],
+        )
+    )
 
 
 def _local_data_directory(connection: Connection) -> Path | None:
