@@ -209,7 +209,7 @@ def test_restore_test_notices_other_content(
             assert connection.execute(sabotage.encode()).rowcount == 1
         return restored
 
-    monkeypatch.setattr(backup, "restore", restore_something_else)
+    monkeypatch.setattr(trial_restore, "restore", restore_something_else)
     before = databases(small)
     with pytest.raises(trial_restore.RestoreTestFailed, match="not to what was dumped") as caught:
         trial_restore.run(small, settings, made)
