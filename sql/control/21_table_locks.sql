@@ -1,3 +1,41 @@
+-- Sends an autovacuum away that is at one of these tables, where it may be for hours. The server ends one for whoever has
+-- waited longer than deadlock_timeout, as nobody does in `lock_together`. It is waited for here in a mode that neither readers
+-- nor writers queue behind. One that prevents a wraparound stays.
+create or replace function crm_migration.send_autovacuum_away(tables regclass[]) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    timeout_before constant text := current_setting('lock_timeout');
+    table_oid regclass;
+begin
+    for table_oid in
+        select distinct pg_class.oid::regclass
+        from pg_catalog.pg_locks
+        inner join pg_catalog.pg_class on pg_class.oid = pg_locks.relation
+        inner join pg_catalog.pg_stat_activity as activity on activity.pid = pg_locks.pid
+        where pg_locks.granted
+            and pg_locks.database = (select pg_database.oid from pg_catalog.pg_database where datname = current_database())
+            and pg_locks.relation = any (tables)
+            and pg_class.relkind = 'r'
+            -- whoever has no role is a worker of the server
+            and activity.usesysid is null
+    loop
+        perform set_config(
+            'lock_timeout',
+            (select setting::integer + 500 || 'ms' from pg_catalog.pg_settings where pg_settings.name = 'deadlock_timeout'),
+            true
+        );
+        begin
+            execute format('lock table %s in share update exclusive mode', table_oid);
+        exception when lock_not_available then
+            null; -- whoever wants the table will say so
+        end;
+    end loop;
+    perform set_config('lock_timeout', timeout_before, true);
+end
+$$;
+
 -- Locks all these tables or, when that takes longer than `at_most`, none of them: waiting for the last one counts towards
 -- the same time as waiting for the first, because all that time others wait for those we have already. A view that is to be
 -- dropped belongs in front of the tables it reads: that is the order in which whoever reads it locks them.
@@ -7,11 +45,13 @@ set search_path = ''
 as $$
 declare
     timeout_before constant text := current_setting('lock_timeout');
-    give_up_at constant timestamptz := clock_timestamp() + at_most;
+    give_up_at timestamptz;
     remaining_ms integer;
     table_oid regclass;
     view_owner regrole;
 begin
+    perform crm_migration.send_autovacuum_away(tables);
+    give_up_at := clock_timestamp() + at_most;
     foreach table_oid in array tables
     loop
         remaining_ms := extract(epoch from give_up_at - clock_timestamp()) * 1000;

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from crm_migrate import access, control, database, doctor, lock
+from crm_migrate import access, control, database, doctor, lock, table_locks
 from crm_migrate.settings import Settings
 from owners import ROLE, documented
 
@@ -115,6 +118,80 @@ def test_a_busy_table_is_a_refusal_that_names_the_session_and_undoes_everything(
     assert access.capture(legacy_2026) == before
     assert lock.owner(legacy_2026) is None
     assert legacy_2026.execute(LOGIN).fetchone() == (True, -1)
+
+
+@contextmanager
+def autovacuum_at(connection: Connection, table: str) -> Iterator[Callable[[], bool]]:
+    """An autovacuum that takes its time at a large new table; gives what tells whether it is still there."""
+
+    def is_there() -> bool:
+        return bool(
+            database.scalar(
+                connection,
+                "select count(*) from pg_stat_progress_vacuum"
+                " where datname = current_database() and relid = %s::regclass",
+                [table],
+            )
+        )
+
+    connection.execute(
+        f"create table {table} with ("
+        " autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+        ") as select id, repeat('x', 500) as line from generate_series(1, 20000) as id"
+    )
+    connection.execute(f"alter table {table} add primary key (id)")
+    connection.execute(f"update {table} set line = 'y'")
+    connection.execute("alter system set autovacuum_naptime = '1s'")
+    try:
+        connection.execute("select pg_reload_conf()")
+        until = time.monotonic() + 60
+        while not is_there():
+            assert time.monotonic() < until, "no autovacuum came"
+            time.sleep(0.1)
+        yield is_there
+    finally:
+        connection.execute("alter system reset autovacuum_naptime")
+        connection.execute("select pg_reload_conf()")
+
+
+def test_an_autovacuum_gives_way_while_people_go_on_writing(
+    legacy_2026: Connection, make_settings: MakeSettings
+) -> None:
+    table = "public.imported_lines"
+    settings = make_settings(legacy_2026, lock_timeout=2.0)
+    control.install(legacy_2026, settings)
+    refused: list[str] = []
+    over = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(legacy_2026.info.dsn, autocommit=True) as people:
+            while not over.is_set():
+                # as long as a waiting lock would hold them up
+                people.execute("set statement_timeout = '300ms'")
+                try:
+                    people.execute(f"insert into {table} select max(id) + 1 from {table}".encode())
+                except psycopg.errors.QueryCanceled as error:
+                    refused.append(str(error))
+
+    with autovacuum_at(legacy_2026, table) as is_there:
+        with psycopg.connect(legacy_2026.info.dsn) as waiting:
+            waiting.execute("set local lock_timeout = '500ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                waiting.execute(f"lock table {table}".encode())
+            assert "an autovacuum" in table_locks.describe_blockers(legacy_2026)
+        people = threading.Thread(target=write)
+        people.start()
+        try:
+            legacy_2026.execute("select crm_migration.send_autovacuum_away(array[%s::regclass])", [table])
+        finally:
+            over.set()
+            people.join()
+        assert not is_there()
+        assert not refused
+    with autovacuum_at(legacy_2026, f"{table}_again"):
+        lock.acquire(legacy_2026, settings)
+    assert legacy_2026.execute("select count(*) from crm_migration.fenced_tables()").fetchone() != (0,)
 
 
 def test_fence_covers_hostile_names(legacy_2026: Connection, make_settings: MakeSettings) -> None:

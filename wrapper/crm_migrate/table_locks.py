@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import psycopg
 
@@ -25,7 +25,8 @@ def take(connection: Connection, tables: Sequence[str], mode: Mode, *, patience:
     """Lock all tables, in the current transaction.
 
     Whoever waits for one of them holds perhaps another that is still wanted. It is given up before the server looks for
-    deadlocks, so that nobody else becomes the victim of one; and nobody queues behind it for longer than that.
+    deadlocks, so that nobody else becomes the victim of one; and nobody queues behind it for longer than that. Only an
+    autovacuum is waited for a little longer, and ended by the server.
 
     Args:
         connection: in a transaction.
@@ -89,7 +90,13 @@ def describe_blockers(connection: Connection) -> str:
     if not found:
         return "It has ended meanwhile."
     return "; ".join(
-        f"session {row['pid']} ({row['usename']}, {row['application_name'] or 'no application name'}, {row['state']},"
-        f" open for {row['seconds']} s) holds {row['relname']}"
+        f"session {row['pid']} ({_who(row)}, {row['state']}, open for {row['seconds']} s) holds {row['relname']}"
         for row in found
     )
+
+
+def _who(session: Mapping[str, Any]) -> str:
+    """A session's role and program; whoever has no role is a worker of the server, which is an autovacuum here."""
+    if session["usename"] is None:
+        return "an autovacuum"
+    return f"{session['usename']}, {session['application_name'] or 'no application name'}"
