@@ -121,18 +121,15 @@ def test_a_busy_table_is_a_refusal_that_names_the_session_and_undoes_everything(
 
 
 @contextmanager
-def autovacuum_at(connection: Connection, table: str) -> Iterator[Callable[[], bool]]:
-    """An autovacuum that takes its time at a large new table; gives what tells whether it is still there."""
+def autovacuum_at(connection: Connection, table: str) -> Iterator[Callable[[], set[int]]]:
+    """An autovacuum that takes its time at a large new table; gives what tells its process as long as it is there."""
 
-    def is_there() -> bool:
-        return bool(
-            database.scalar(
-                connection,
-                "select count(*) from pg_stat_progress_vacuum"
-                " where datname = current_database() and relid = %s::regclass",
-                [table],
-            )
+    def at_work() -> set[int]:
+        found = connection.execute(
+            "select pid from pg_stat_progress_vacuum where datname = current_database() and relid = %s::regclass",
+            [table],
         )
+        return {pid for (pid,) in found}
 
     connection.execute(
         f"create table {table} with ("
@@ -146,10 +143,10 @@ def autovacuum_at(connection: Connection, table: str) -> Iterator[Callable[[], b
     try:
         connection.execute("select pg_reload_conf()")
         until = time.monotonic() + 60
-        while not is_there():
+        while not at_work():
             assert time.monotonic() < until, "no autovacuum came"
             time.sleep(0.1)
-        yield is_there
+        yield at_work
     finally:
         connection.execute("alter system reset autovacuum_naptime")
         connection.execute("select pg_reload_conf()")
@@ -174,7 +171,8 @@ def test_an_autovacuum_gives_way_while_people_go_on_writing(
                 except psycopg.errors.QueryCanceled as error:
                     refused.append(str(error))
 
-    with autovacuum_at(legacy_2026, table) as is_there:
+    with autovacuum_at(legacy_2026, table) as at_work:
+        [vacuum] = at_work()
         with psycopg.connect(legacy_2026.info.dsn) as waiting:
             waiting.execute("set local lock_timeout = '500ms'")
             with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -187,8 +185,9 @@ def test_an_autovacuum_gives_way_while_people_go_on_writing(
         finally:
             over.set()
             people.join()
-        assert not is_there()
+        assert vacuum not in at_work()
         assert not refused
+        assert database.scalar(legacy_2026, f"select count(*) from {table}") > 20_000, "people wrote meanwhile"
     with autovacuum_at(legacy_2026, f"{table}_again"):
         lock.acquire(legacy_2026, settings)
     assert legacy_2026.execute("select count(*) from crm_migration.fenced_tables()").fetchone() != (0,)
