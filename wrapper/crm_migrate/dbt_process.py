@@ -167,7 +167,10 @@ class Dbt:
         """What dbt returns; what it raised is raised here."""
         from dbt.cli.main import dbtRunner
 
+        from crm_migrate import seed_rows
+
         _quote_names()
+        seed_rows.install()
         interrupted: list[BaseException] = []
 
         def listen(event: Any) -> None:

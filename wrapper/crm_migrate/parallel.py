@@ -18,8 +18,8 @@ from crm_migrate.settings import Settings
 
 # as many as dbt uses: more would take cores away from people who work, and there may be no more than two
 CONNECTIONS = 2
-# the connections share the cores: workers of a single query would take turns with the other's, and cost their start
-_ALONE = {"max_parallel_workers_per_gather": "0"}
+# the connections share the cores: workers of a single query or index would take turns with the other, and cost a start
+_ALONE = {"max_parallel_workers_per_gather": "0", "max_parallel_maintenance_workers": "0"}
 _LOOK_AGAIN = 0.2
 _CANCEL_TIMEOUT = 5.0
 
@@ -62,8 +62,11 @@ def run(
         try:
             with database.connect(settings, database=database_name, application=application) as connection:
                 opened.append(connection)
-                for name, value in {**_ALONE, **(session or {})}.items():
-                    connection.execute("select set_config(%s, %s, false)", [name, value])
+                given = {**_ALONE, **(session or {})}
+                connection.execute(
+                    "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) as given (name, value)",
+                    [list(given), list(given.values())],
+                )
                 with contextlib.nullcontext() if snapshot is None else connection.transaction():
                     if snapshot is not None:
                         connection.execute("set transaction isolation level repeatable read")

@@ -43,20 +43,32 @@ class SeedProblem:
         return f"{self.where}: {self.message}"
 
 
-@dataclass(frozen=True, eq=False)
+# there may be hundreds of thousands
+@dataclass(frozen=True, eq=False, slots=True)
 class Line:
-    """One line of a mapping file. Blank cells are empty strings."""
+    """One line of a mapping file. Blank cells are empty strings.
+
+    Attributes:
+        columns: of the file; its lines share them.
+        values: one for each of them.
+    """
 
     file: str
     number: int
-    cells: dict[str, str]
+    columns: tuple[str, ...]
+    values: tuple[str, ...]
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """The values by column."""
+        return dict(zip(self.columns, self.values, strict=True))
 
     def __getitem__(self, column: str) -> str:
-        return self.cells[column]
+        return self.values[self.columns.index(column)]
 
     def problem(self, code: str, column: str | None, message: str) -> SeedProblem:
         """A problem of this line, or of one cell of it."""
-        value = self.cells.get(column) if column else None
+        value = self[column] if column in self.columns else None
         return SeedProblem(self.file, self.number, column, value, message, f"seeds.{code}")
 
 
@@ -170,7 +182,7 @@ def read(folder: Path, name: str) -> SeedFile:
     first = next(records, None)
     if first is None or not _has_columns(first[1], seed):
         return seed
-    header = first[1]
+    header = tuple(first[1])
     seed.is_readable = True
     for number, cells in records:
         if all(_is_blank(cell) for cell in cells):
@@ -181,8 +193,7 @@ def read(folder: Path, name: str) -> SeedFile:
             )
             seed.problem("column_count", message, line=number)
         else:
-            values = ("" if _is_blank(cell) else cell for cell in cells)
-            _keep(Line(name, number, dict(zip(header, values, strict=True))), seed)
+            _keep(Line(name, number, header, tuple("" if _is_blank(cell) else cell for cell in cells)), seed)
     return seed
 
 

@@ -19,7 +19,7 @@ _BOTH_SIDES = {"principal", "distributor"}
 _MANY = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Reference:
     """What a line says to name a company."""
 
