@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -175,10 +174,9 @@ FILES: dict[str, tuple[Column, ...]] = {
 def read(folder: Path, name: str) -> SeedFile:
     """Read a mapping file; each line comes back either sound by itself or as problems."""
     seed = SeedFile(name)
-    text = _text(folder / name, seed)
-    if text is None:
+    if not _is_text(folder / name, seed):
         return seed
-    records = _records(text, seed)
+    records = _records(folder / name, seed)
     first = next(records, None)
     if first is None or not _has_columns(first[1], seed):
         return seed
@@ -197,41 +195,42 @@ def read(folder: Path, name: str) -> SeedFile:
     return seed
 
 
-def _text(path: Path, seed: SeedFile) -> str | None:
+def _is_text(path: Path, seed: SeedFile) -> bool:
     try:
         raw = path.read_bytes()
     except OSError as error:
         seed.problem("unreadable", f"The file cannot be read: {error.strerror or error}.")
-        return None
+        return False
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         seed.problem("not_utf8", "The file is not UTF-8. Save it as “CSV UTF-8”.", line=line)
-        return None
+        return False
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         seed.problem("unreadable", "The file holds a NUL character. Save it as “CSV UTF-8”.", line=line)
-        return None
+        return False
     if not text.strip():
         seed.problem("missing_column", "The file is empty. Its first line must name the columns.")
-        return None
-    return text
+        return False
+    return True
 
 
-def _records(text: str, seed: SeedFile) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, seed: SeedFile) -> Iterator[tuple[int, list[str]]]:
     """The records with the number of the line on which each starts: a quoted cell may go over several."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        start = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            seed.problem("unreadable", f"The line cannot be read as CSV: {error}.", line=start)
-            return
-        yield start, cells
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        while True:
+            start = reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                seed.problem("unreadable", f"The line cannot be read as CSV: {error}.", line=start)
+                return
+            yield start, cells
 
 
 def _has_columns(header: list[str], seed: SeedFile) -> bool:

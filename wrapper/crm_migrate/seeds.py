@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from crm_migrate import database, paths
@@ -17,6 +18,8 @@ __all__ = ["SeedProblem", "check", "fingerprint"]
 _QUERIES = paths.SQL / "seeds"
 _BOTH_SIDES = {"principal", "distributor"}
 _MANY = 5
+# lines that the database is asked about: each time it reads all companies, and the program holds what it answers
+_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ _DISTRIBUTOR: Naming = (("distributor_company_id", "id"), ("distributor_name", "
 def check(connection: Connection, seeds_dir: Path) -> list[SeedProblem]:
     """Every problem of the mapping files, by file and line. Nothing is written.
 
-    The lines are read one by one; the database is asked about all of them at once.
+    The lines are read one by one; the database is asked about many of them at once.
     """
     files = {name: read(seeds_dir, name) for name in FILES}
     roles = files["company_roles.csv"]
@@ -147,21 +150,22 @@ def _references(seed: SeedFile, naming: Naming) -> Iterator[_Reference]:
 
 
 def _find_companies(connection: Connection, named: Sequence[tuple[SeedFile, Naming]]) -> Companies:
-    """Ask for all companies at once, and complain of lines that name none or several."""
-    owners = [(seed, reference) for seed, naming in named for reference in _references(seed, naming)]
-    parameters = {
-        "kinds": [reference.kind for _, reference in owners],
-        "values": [reference.value for _, reference in owners],
-    }
+    """Ask for the companies of many lines at once, and complain of lines that name none or several."""
     query = (_QUERIES / "named_companies.sql").read_bytes()
-    found: dict[int, list[int]] = dict(connection.execute(query, parameters).fetchall()) if owners else {}
     companies: dict[tuple[Line, str], int] = {}
-    for position, (seed, reference) in enumerate(owners, start=1):
-        ids = found.get(position, [])
-        if len(ids) == 1:
-            companies[reference.line, reference.naming[0][0]] = ids[0]
-        else:
-            seed.problems.append(_not_one(reference, ids))
+    waiting = ((seed, reference) for seed, naming in named for reference in _references(seed, naming))
+    while owners := list(islice(waiting, _AT_ONCE)):
+        parameters = {
+            "kinds": [reference.kind for _, reference in owners],
+            "values": [reference.value for _, reference in owners],
+        }
+        found: dict[int, list[int]] = dict(connection.execute(query, parameters).fetchall())
+        for position, (seed, reference) in enumerate(owners, start=1):
+            ids = found.get(position, [])
+            if len(ids) == 1:
+                companies[reference.line, reference.naming[0][0]] = ids[0]
+            else:
+                seed.problems.append(_not_one(reference, ids))
     return companies
 
 
