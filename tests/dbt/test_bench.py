@@ -83,9 +83,21 @@ def test_edits_touch_every_table_and_less_than_one_row_in_a_hundred(legacy_2026:
 def test_target_is_missed_only_at_the_size_that_it_was_set_for(seconds: dict[str, float], kept: bool) -> None:
     measured = {"ways": {way: {"whole": whole} for way, whole in seconds.items()}}
     assert [target.kept for target in report.targets({"contacts": 1_000_000, **measured})] == [kept]
-    assert report.targets({"contacts": 100_000, **measured}) == []
-    wrong = {"run": {"cold": {"downtime_seconds": 10.0, "estimated_seconds": 14.0 if not kept else 8.0}}}
-    assert [target.kept for target in report.targets({"contacts": 100_000, **wrong})] == [kept]
+    for other in (100_000, 10_000_000):
+        assert report.targets({"contacts": other, **measured}) == []
+
+
+@pytest.mark.parametrize("contacts", [10_000, 100_000, 1_000_000, 10_000_000])
+@pytest.mark.parametrize("kept", [True, False])
+def test_memory_is_asked_for_at_every_size_and_the_estimate_from_one_on(contacts: int, kept: bool) -> None:
+    peak = {"peak_bytes": (200 if kept else 400) * report.MEGABYTE}
+    run: dict[str, Any] = {"downtime_seconds": 10.0, "estimated_seconds": 8.0 if kept else 14.0}
+    run |= dict.fromkeys(("dry-run", "verify", "rollback"), peak)
+    run["apply"] = {**peak, "steps": {"verify": 1.0, "cutover: transaction": 0.1}}
+    found = {target.name: target.kept for target in report.targets({"contacts": contacts, "run": {"cold": run}})}
+    assert found.pop("memory of Python, cold") is kept
+    assert found.pop("error of the estimate, cold", None) is (None if contacts < 100_000 else kept)
+    assert len(found) == (3 if contacts == 1_000_000 else 0)
 
 
 def test_command_is_measured_in_a_process_of_its_own_and_must_succeed(
