@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -174,9 +175,10 @@ FILES: dict[str, tuple[Column, ...]] = {
 def read(folder: Path, name: str) -> SeedFile:
     """Read a mapping file; each line comes back either sound by itself or as problems."""
     seed = SeedFile(name)
-    if not _is_text(folder / name, seed):
+    text = _text(folder / name, seed)
+    if text is None:
         return seed
-    records = _records(folder / name, seed)
+    records = _records(text, seed)
     first = next(records, None)
     if first is None or not _has_columns(first[1], seed):
         return seed
@@ -195,42 +197,41 @@ def read(folder: Path, name: str) -> SeedFile:
     return seed
 
 
-def _is_text(path: Path, seed: SeedFile) -> bool:
+def _text(path: Path, seed: SeedFile) -> str | None:
     try:
         raw = path.read_bytes()
     except OSError as error:
         seed.problem("unreadable", f"The file cannot be read: {error.strerror or error}.")
-        return False
+        return None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         seed.problem("not_utf8", "The file is not UTF-8. Save it as “CSV UTF-8”.", line=line)
-        return False
+        return None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         seed.problem("unreadable", "The file holds a NUL character. Save it as “CSV UTF-8”.", line=line)
-        return False
+        return None
     if not text.strip():
         seed.problem("missing_column", "The file is empty. Its first line must name the columns.")
-        return False
-    return True
+        return None
+    return text
 
 
-def _records(path: Path, seed: SeedFile) -> Iterator[tuple[int, list[str]]]:
+def _records(text: str, seed: SeedFile) -> Iterator[tuple[int, list[str]]]:
     """The records with the number of the line on which each starts: a quoted cell may go over several."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        while True:
-            start = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                seed.problem("unreadable", f"The line cannot be read as CSV: {error}.", line=start)
-                return
-            yield start, cells
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            seed.problem("unreadable", f"The line cannot be read as CSV: {error}.", line=start)
+            return
+        yield start, cells
 
 
 def _has_columns(header: list[str], seed: SeedFile) -> bool:
