@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -41,10 +42,11 @@ def client_tools(connection: Connection) -> list[Check]:
 
 def disk(connection: Connection, settings: Settings) -> list[Check]:
     """Room for the backup here, and for build, archive and restore test on the server when that is this machine."""
-    legacy = legacy_bytes(connection)
+    sizes = _sizes(connection)
+    legacy = sizes["legacy"]
     checks = [_room("disk.backup", settings.backup_dir, legacy * BACKUP_FACTOR, "the backup")]
     checks.append(_room("disk.work", settings.work_dir, SMALLEST, "logs and reports"))
-    needed = server_bytes(connection)
+    needed = _needed(sizes)
     data = _local_data_directory(connection)
     if data is None:
         told = f"The server's disk cannot be seen from here; it needs {_size(needed)} free"
@@ -56,32 +58,42 @@ def disk(connection: Connection, settings: Settings) -> list[Check]:
 
 def legacy_bytes(connection: Connection) -> int:
     """What all tables take with their indexes, but for those of the migration itself."""
-    return _table_bytes(connection, own=False)
+    return _sizes(connection)["legacy"]
 
 
 def server_bytes(connection: Connection) -> int:
     """What build, archive, restore test and write-ahead log take beyond what a dry run keeps already."""
-    legacy = legacy_bytes(connection)
-    tables = max(int(legacy * SERVER_FACTOR) - _table_bytes(connection, own=True), 0)
-    query = "select pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size'))"
-    return tables + min(int(database.scalar(connection, query)), int(legacy * _LOG_FACTOR))
+    return _needed(_sizes(connection))
 
 
-def _table_bytes(connection: Connection, *, own: bool) -> int:
-    return int(
-        database.scalar(
-            connection,
-            """
-            select coalesce(sum(pg_catalog.pg_total_relation_size(pg_class.oid)), 0)
+def _needed(sizes: Mapping[str, int]) -> int:
+    legacy = sizes["legacy"]
+    return max(int(legacy * SERVER_FACTOR) - sizes["there"], 0) + min(sizes["log"], int(legacy * _LOG_FACTOR))
+
+
+def _sizes(connection: Connection) -> Mapping[str, int]:
+    """Bytes of the `legacy` tables, of what is `there` of the migration, and of the `log` that the server may keep."""
+    (sizes,) = database.rows(
+        connection,
+        """
+        with tables as (
+            select
+                pg_namespace.nspname in ('crm_build', 'crm_versions', 'crm_archive', 'crm_migration') as is_own,
+                pg_catalog.pg_total_relation_size(pg_class.oid) as bytes
             from pg_catalog.pg_class
             inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
             where pg_class.relkind in ('r', 'p', 'm')
                 and pg_namespace.nspname not in ('information_schema', 'pg_catalog', 'pg_toast')
-                and (pg_namespace.nspname in ('crm_build', 'crm_versions', 'crm_archive', 'crm_migration')) = %s
-            """,
-            [own],
         )
+
+        select
+            coalesce(sum(bytes) filter (where not is_own), 0)::bigint as legacy,
+            coalesce(sum(bytes) filter (where is_own), 0)::bigint as there,
+            pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size')) as log
+        from tables
+        """,
     )
+    return sizes
 
 
 def _local_data_directory(connection: Connection) -> Path | None:
