@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from crm_migrate import demo_data, paths, seeds
+from crm_migrate import demo_data, paths, seed_companies, seeds
+from crm_migrate.seed_files import MOST_PROBLEMS
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -229,6 +231,64 @@ def test_way_back_shows_stages_of_the_mapping_or_of_the_deals(legacy_2025: Conne
     assert found(legacy_2025, folder) == [("stage_way_back.csv", 3, "seeds.unknown_stage_shown")]
     legacy_2025.execute("update public.deals set stage = 'Demo booked' where id = (select min(id) from public.deals)")
     assert found(legacy_2025, folder) == []
+
+
+def test_of_very_many_problems_the_first_are_told_and_how_many_more_there_are(crm: Connection, folder: Path) -> None:
+    many = MOST_PROBLEMS + 234
+    for lines, code in (
+        ("900001,,,boss,\n" * many, "seeds.bad_value"),
+        ("900001,,,vendor,\n" * (many + 1), "seeds.duplicate"),
+        (",Nobody,,vendor,\n" * many, "seeds.unknown_company"),
+    ):
+        write(folder, "company_roles", ROLES + lines)
+        *told, more = seeds.check(crm, folder)
+        assert [problem.code for problem in told] == [code] * MOST_PROBLEMS
+        assert (more.code, more.count, more.where) == ("seeds.more", 234, "company_roles.csv")
+        assert "234 more problems" in str(more)
+
+
+def test_lines_of_several_portions_are_held_against_each_other(
+    crm: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed_companies, "AT_ONCE", 2)
+    write(folder, "company_roles", ROLES + "900001,,,vendor,\n" + ",Nobody,,vendor,\n" * 3 + ",Prima,,vendor,\n")
+    file = "company_roles.csv"
+    unknown = [(file, line, "seeds.unknown_company") for line in (3, 4, 5)]
+    assert found(crm, folder) == [*unknown, (file, 6, "seeds.duplicate")]
+
+
+def test_a_character_on_the_edge_of_two_blocks_is_read(crm: Connection, folder: Path) -> None:
+    # blocks are of 64 KiB: with one byte more before it, each of the two bytes of ü ends a block once
+    for more in (0, 1):
+        note = "x" * more + "ü" * 70_000
+        write(folder, "principal_distributor_agreements", AGREEMENTS + f"900001,,900002,,active,,,5,{note}\n")
+        write(folder, "company_roles", ROLES + "900001,,,principal,\n900002,,,distributor,\n")
+        assert found(crm, folder) == []
+        with (folder / "principal_distributor_agreements.csv").open("ab") as file:
+            file.write(b"900001,,900002,,terminated,,,5,\xfc\n")
+        assert found(crm, folder) == [("principal_distributor_agreements.csv", 3, "seeds.not_utf8")]
+
+
+def test_memory_does_not_follow_the_lines(crm: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seed_companies, "AT_ONCE", 500)
+
+    def peak(lines: int) -> int:
+        crm.execute("delete from public.companies where id > 1000000")
+        crm.execute(
+            "insert into public.companies (id, created_at, name)"
+            " select 1000000 + number, now(), 'Customer ' || number from generate_series(1, %s) as number",
+            [lines],
+        )
+        write(folder, "company_roles", ROLES + "".join(f",Customer {line + 1},,customer,\n" for line in range(lines)))
+        tracemalloc.start()
+        try:
+            assert seeds.check(crm, folder) == []
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    # held, the lines would take ten times as much
+    assert peak(10_000) < peak(1_000) + 500_000
 
 
 def test_fingerprint_follows_every_change(folder: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 from crm_migrate import demo_data, legacy, sample, seeds
 from crm_migrate.errors import UsageError
 from crm_migrate.sample import Choice, Taken
-from crm_migrate.seed_files import FILES, read
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from crm_migrate.steps import sample as step
@@ -45,8 +44,7 @@ def test_sample_is_whole_in_itself_and_the_same_again(
     legacy_2025.execute("alter table public.deals add \"Über mood\" public.mood default 'fine', add score numeric(4,1)")
     legacy_2025.execute("update public.deals set score = 7.5, description = E'tab\\there \\\\. \"quoted\"\\nnew line'")
     legacy_2025.execute("set datestyle = 'German'")
-    files = {name: read(settings.seeds_dir, name) for name in FILES}
-    named = sorted(set(seeds.companies_of(legacy_2025, files).values()))
+    named = seeds.named_companies(legacy_2025, settings.seeds_dir)
     choice = Choice(20, 1, named)
     with taken_from(legacy_2025, postgres, choice) as (part, taken):
         assert {name: item.rows for name, item in taken.items()} == {name: len(ids(part, name)) for name in taken}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -19,13 +19,16 @@ INTERACTIONS = (
     *("contract_review", "check_in", "social"),
 )
 MAX_BIGINT = 2**63 - 1
+# problems of one file that are told one by one: whoever has more has one cause for them
+MOST_PROBLEMS = 1_000
+_BLOCK = 2**16
 
 Complaint = str | None
 
 
 @dataclass(frozen=True)
 class SeedProblem:
-    """Something wrong in a mapping file, and where."""
+    """Something wrong in a mapping file, and where. `count` says for how many problems it stands."""
 
     file: str
     line: int | None
@@ -33,6 +36,12 @@ class SeedProblem:
     value: str | None
     message: str
     code: str
+    count: int = 1
+
+    @property
+    def is_more(self) -> bool:
+        """Whether it stands for those that are not told one by one."""
+        return self.count > 1
 
     @property
     def where(self) -> str:
@@ -43,7 +52,7 @@ class SeedProblem:
         return f"{self.where}: {self.message}"
 
 
-# there may be hundreds of thousands
+# a portion of a file has tens of thousands
 @dataclass(frozen=True, eq=False, slots=True)
 class Line:
     """One line of a mapping file. Blank cells are empty strings.
@@ -83,16 +92,68 @@ class Column:
 
 @dataclass
 class SeedFile:
-    """A mapping file as it was read: the lines that are sound by themselves, and the problems of the others."""
+    """A mapping file, read whenever its lines are asked for: no more than one of them is ever held.
 
+    Attributes:
+        count: of its problems. The first `MOST_PROBLEMS` are kept.
+        is_readable: after a reading: whether it is a text whose columns are known.
+    """
+
+    folder: Path
     name: str
-    lines: list[Line] = field(default_factory=list)
-    problems: list[SeedProblem] = field(default_factory=list)
+    count: int = 0
     is_readable: bool = False
+    _kept: list[SeedProblem] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[SeedProblem]:
+        """What is wrong with it; of very many the first, and how many more there are."""
+        more = self.count - len(self._kept)
+        if not more:
+            return list(self._kept)
+        message = f"There are {more} more problems in this file."
+        return [*self._kept, SeedProblem(self.name, None, None, None, message, "seeds.more", more)]
 
     def problem(self, code: str, message: str, *, line: int | None = None, column: str | None = None) -> None:
         """Add a problem of the file itself."""
-        self.problems.append(SeedProblem(self.name, line, column, None, message, f"seeds.{code}"))
+        self.complain([SeedProblem(self.name, line, column, None, message, f"seeds.{code}")])
+
+    def complain(self, problems: Iterable[SeedProblem]) -> None:
+        """Add problems of its lines."""
+        for problem in problems:
+            self.count += 1
+            if len(self._kept) < MOST_PROBLEMS:
+                self._kept.append(problem)
+
+    def lines(self) -> Iterator[Line]:
+        """The lines that are sound by themselves; what is wrong with the others becomes a problem."""
+        for line in self._readable():
+            problems = list(_complaints(line))
+            self.complain(problems)
+            if not problems:
+                yield line
+
+    def _readable(self) -> Iterator[Line]:
+        if not _is_text(self.folder / self.name, self):
+            return
+        with (self.folder / self.name).open(encoding="utf-8-sig", newline="") as file:
+            records = _records(file, self)
+            first = next(records, None)
+            if first is None or not _has_columns(first[1], self):
+                return
+            header = tuple(first[1])
+            self.is_readable = True
+            for number, cells in records:
+                if all(_is_blank(cell) for cell in cells):
+                    self.problem("blank_line", "The line is blank. Remove it.", line=number)
+                elif len(cells) != len(header):
+                    message = (
+                        f"The line has {len(cells)} cells, the first line names {len(header)} columns."
+                        " Is a comma unquoted?"
+                    )
+                    self.problem("column_count", message, line=number)
+                else:
+                    yield Line(self.name, number, header, tuple("" if _is_blank(cell) else cell for cell in cells))
 
 
 def _one_of(*allowed: str) -> Callable[[str], Complaint]:
@@ -172,56 +233,41 @@ FILES: dict[str, tuple[Column, ...]] = {
 }
 
 
-def read(folder: Path, name: str) -> SeedFile:
-    """Read a mapping file; each line comes back either sound by itself or as problems."""
-    seed = SeedFile(name)
-    text = _text(folder / name, seed)
-    if text is None:
-        return seed
-    records = _records(text, seed)
-    first = next(records, None)
-    if first is None or not _has_columns(first[1], seed):
-        return seed
-    header = tuple(first[1])
-    seed.is_readable = True
-    for number, cells in records:
-        if all(_is_blank(cell) for cell in cells):
-            seed.problem("blank_line", "The line is blank. Remove it.", line=number)
-        elif len(cells) != len(header):
-            message = (
-                f"The line has {len(cells)} cells, the first line names {len(header)} columns. Is a comma unquoted?"
-            )
-            seed.problem("column_count", message, line=number)
-        else:
-            _keep(Line(name, number, header, tuple("" if _is_blank(cell) else cell for cell in cells)), seed)
-    return seed
-
-
-def _text(path: Path, seed: SeedFile) -> str | None:
+def _is_text(path: Path, seed: SeedFile) -> bool:
+    """Whether the file can be read as text, and is not empty; looked at block by block."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, is_blank = 1, True
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            while True:
+                block = file.read(_BLOCK)
+                # a character may begin in one block and end in the next
+                begun = decoder.getstate()[0]
+                try:
+                    text = decoder.decode(block, final=not block)
+                except UnicodeDecodeError as error:
+                    line += (begun + block).count(b"\n", 0, error.start)
+                    seed.problem("not_utf8", "The file is not UTF-8. Save it as “CSV UTF-8”.", line=line)
+                    return False
+                if "\0" in text:
+                    line += text.count("\n", 0, text.index("\0"))
+                    seed.problem("unreadable", "The file holds a NUL character. Save it as “CSV UTF-8”.", line=line)
+                    return False
+                line += text.count("\n")
+                is_blank = is_blank and not text.removeprefix("\ufeff").strip()
+                if not block:
+                    break
     except OSError as error:
         seed.problem("unreadable", f"The file cannot be read: {error.strerror or error}.")
-        return None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        seed.problem("not_utf8", "The file is not UTF-8. Save it as “CSV UTF-8”.", line=line)
-        return None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        seed.problem("unreadable", "The file holds a NUL character. Save it as “CSV UTF-8”.", line=line)
-        return None
-    if not text.strip():
+        return False
+    if is_blank:
         seed.problem("missing_column", "The file is empty. Its first line must name the columns.")
-        return None
-    return text
+    return not is_blank
 
 
-def _records(text: str, seed: SeedFile) -> Iterator[tuple[int, list[str]]]:
+def _records(file: Iterable[str], seed: SeedFile) -> Iterator[tuple[int, list[str]]]:
     """The records with the number of the line on which each starts: a quoted cell may go over several."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(file, strict=True)
     while True:
         start = reader.line_num + 1
         try:
@@ -244,20 +290,15 @@ def _has_columns(header: list[str], seed: SeedFile) -> bool:
     return not missing and len(set(header)) == len(header)
 
 
-def _keep(line: Line, seed: SeedFile) -> None:
-    problems = []
-    for column in FILES[seed.name]:
+def _complaints(line: Line) -> Iterator[SeedProblem]:
+    for column in FILES[line.file]:
         value = line[column.name]
         if value:
             complaint = column.complain(value)
             if complaint:
-                problems.append(line.problem("bad_value", column.name, f"{column.name} “{value}” {complaint}."))
+                yield line.problem("bad_value", column.name, f"{column.name} “{value}” {complaint}.")
         elif column.required:
-            problems.append(line.problem("bad_value", column.name, f"{column.name} is blank."))
-    if problems:
-        seed.problems.extend(problems)
-    else:
-        seed.lines.append(line)
+            yield line.problem("bad_value", column.name, f"{column.name} is blank.")
 
 
 def _is_blank(cell: str) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from crm_migrate import model_docs, paths, seeds
+from crm_migrate import model_docs, paths, seed_companies
 from crm_migrate.database import Connection
-from crm_migrate.seed_files import FILES, Line, read
+from crm_migrate.seed_files import Line, SeedFile
 
+# of no company: an id of 64 bits that no row may have, as the mapping files are read
+_NOBODY = -(2**63)
 _MATCHING = paths.SQL / "explain" / "matching_lines.sql"
 _ROLES = "company_roles.csv"
 _AGREEMENTS = "principal_distributor_agreements.csv"
@@ -67,41 +70,56 @@ class Rule:
 
 
 class MappingFiles:
-    """The mapping files as they are now, with the companies that their lines name."""
+    """The mapping files as they are now, with the companies that their lines name.
+
+    The lines are read whenever they are asked for: no more than a portion of them is ever in memory.
+    """
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
-        self._files = {name: read(folder, name) for name in FILES}
-
-    @cached_property
-    def _companies(self) -> seeds.Companies:
-        # of thousands of lines they take longer to find than all else of a story, and many records have none
-        return seeds.companies_of(self._connection, self._files)
+        self._folder = folder
+        # per file and naming, the company of each sound line
+        self._companies: dict[str, tuple[array[int], ...]] = {}
 
     def naming(self, file: str, column: str, wanted: str | None) -> Iterator[Line]:
         """Lines whose cell is this value, compared as the models compare them."""
-        lines = self._files[file].lines
-        parameters = {"values": [line[column] for line in lines], "wanted": wanted}
-        for (position,) in self._connection.execute(_MATCHING.read_bytes(), parameters).fetchall():
-            yield lines[position - 1]
+        sound = self._lines(file)
+        while lines := list(islice(sound, seed_companies.AT_ONCE)):
+            parameters = {"values": [line[column] for line in lines], "wanted": wanted}
+            for (position,) in self._connection.execute(_MATCHING.read_bytes(), parameters).fetchall():
+                yield lines[position - 1]
 
     def of_company(self, company: int | None, *roles: str) -> Iterator[Line]:
         """Lines that give a company one of these roles; any role where none is named."""
-        if company is None:
-            return
-        for line in self._files[_ROLES].lines:
-            named = self._companies.get((line, "company_id"))
-            if named == company and (not roles or line["role"] in roles):
+        for line in self._of(_ROLES, company):
+            if not roles or line["role"] in roles:
                 yield line
 
     def agreements(self, principal: int | None, distributor: int | None) -> Iterator[Line]:
         """Agreements of these two companies."""
-        if principal is None or distributor is None:
+        return self._of(_AGREEMENTS, principal, distributor)
+
+    def _lines(self, file: str) -> Iterator[Line]:
+        return SeedFile(self._folder, file).lines()
+
+    def _of(self, file: str, *wanted: int | None) -> Iterator[Line]:
+        if None in wanted:
             return
-        for line in self._files[_AGREEMENTS].lines:
-            sides = [self._companies.get((line, f"{side}_company_id")) for side in ("principal", "distributor")]
-            if sides == [principal, distributor]:
-                yield line
+        if file not in self._companies:
+            # takes longer than all else of a story, and many records have no company
+            self._companies[file] = self._find(file)
+        named = self._companies[file]
+        places = {place for place, companies in enumerate(zip(*named, strict=True)) if companies == wanted}
+        if places:
+            yield from (line for place, line in enumerate(self._lines(file)) if place in places)
+
+    def _find(self, file: str) -> tuple[array[int], ...]:
+        found = tuple(array("q") for _ in seed_companies.NAMINGS[file])
+        for portion in seed_companies.portions(self._connection, SeedFile(self._folder, file)):
+            for _, companies in portion:
+                for column, company in zip(found, companies, strict=True):
+                    column.append(_NOBODY if company is None else company)
+        return found
 
 
 def of_deal(files: MappingFiles, legacy: Values, became: Values) -> list[Rule]:

@@ -190,9 +190,10 @@ def check_seeds(stage: Stage) -> None:
             {
                 "code": problem.code,
                 "entity": "seeds",
-                "message": f"{problem.file}:{problem.line}: {problem.message}",
+                "message": str(problem),
                 "hint": "Correct the line in the mapping file.",
-                "sample_keys": [f"{problem.file}:{problem.line}"],
+                "rows": problem.count,
+                "sample_keys": [problem.where],
             }
             for problem in problems
         ],

@@ -18,7 +18,6 @@ from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, UsageError
 from crm_migrate.reports import DryRunReport, plain
 from crm_migrate.sample import Choice, Taken
-from crm_migrate.seed_files import FILES, read
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, demo, dry_run, stage
@@ -79,8 +78,7 @@ def run(
     problems = seeds.check(connection, settings.seeds_dir)
     if problems:
         raise stage.SeedsWrong(problems)
-    files = {name: read(settings.seeds_dir, name) for name in FILES}
-    choice = Choice(percent, seed, sorted(set(seeds.companies_of(connection, files).values())))
+    choice = Choice(percent, seed, seeds.named_companies(connection, settings.seeds_dir))
     with _folder(keep) as place, EmbeddedServer(place / "server") as server:
         # nobody else is there whom a rehearsal could keep waiting
         there = dataclasses.replace(

@@ -108,10 +108,11 @@ class SeedsWrong(NoGo):
     code = "CRM-310"
 
     def __init__(self, problems: list[seeds.SeedProblem]) -> None:
-        first = [f"{problem.file}:{problem.line}: {problem.message}" for problem in problems[:10]]
-        more = f" … and {len(problems) - 10} more." if len(problems) > 10 else ""
+        count = sum(problem.count for problem in problems)
+        first = [str(problem) for problem in problems[:10]]
+        more = f" … and {count - 10} more." if count > 10 else ""
         super().__init__(
-            what=f"{len(problems)} problem(s) in the mapping files. " + " ".join(first) + more,
+            what=f"{count} problem(s) in the mapping files. " + " ".join(first) + more,
             next="Correct these lines, then run crm-migrate dry-run again.",
         )
 
