@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from crm_migrate import (
     access,
     archive,
+    carrying_back,
     compat,
     consequences,
     database,
@@ -115,7 +116,7 @@ class BringingBack:
             self._expect()
             fault_points.reached("rollback.expectation-written")
             if self.keep_changes:
-                self._carry_deals()
+                self.carried = carrying_back.carry(connection, self._name("opportunities"))
             fault_points.reached("rollback.deals-carried")
         self._drop_new_objects()
         fault_points.reached("rollback.new-objects-dropped")
@@ -242,50 +243,6 @@ class BringingBack:
         before = fingerprint.recall(self.connection, self.run_id, "before")
         if self.keep_changes and before is not None:
             expectation.remember_deals(self.connection, self.run_id, self._name("opportunities"), before)
-
-    def _carry_deals(self) -> None:
-        """Write what the view deals shows into the archived table, for every key that was touched."""
-        connection = self.connection
-        changed = [
-            row[0]
-            for row in connection.execute(
-                "select distinct key from crm_migration.changes where table_name = 'opportunities'"
-            )
-        ]
-        inserted, updated = connection.execute(
-            "select inserted, updated"
-            " from crm_migration.carry_rows('crm_archive.deals', 'public.deals', array['id'], %s::text[])",
-            [changed],
-        ).fetchone() or (0, 0)
-        deleted = connection.execute(
-            sql.SQL(
-                "delete from crm_archive.deals where id::text = any(%s)"
-                " and not exists (select from {} as kept where kept.id = deals.id)"
-            ).format(self._name("opportunities")),
-            [changed],
-        ).rowcount
-        self.carried["deals"] = {"inserted": inserted, "updated": updated, "deleted": deleted}
-        for table in (
-            "companies",
-            "contacts",
-            "opportunity_notes",
-            *("contact_notes", "contactNotes"),
-            "tasks",
-            "tags",
-            "sales",
-        ):
-            counts = dict(
-                connection.execute(
-                    "select operation, count(distinct key) from crm_migration.changes where table_name = %s group by 1",
-                    [table],
-                ).fetchall()
-            )
-            if counts:
-                self.carried[table] = {
-                    "inserted": counts.get("insert", 0),
-                    "updated": counts.get("update", 0),
-                    "deleted": counts.get("delete", 0) + counts.get("truncate", 0),
-                }
 
     def _drop_new_objects(self) -> None:
         connection = self.connection
