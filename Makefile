@@ -54,8 +54,8 @@ check-types: setup
 
 check-sql: setup
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
-	@$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder $$(ls -d sql/*/ | grep -v -e oracles -e links -e review -e outcomes -e sample -e kit -e redo)
-	@$(BIN)/sqlfluff lint --disable-progress-bar --templater python sql/oracles sql/links sql/review sql/outcomes sql/sample sql/kit sql/redo
+	@$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder $$(ls -d sql/*/ | grep -v -e oracles -e links -e review -e outcomes -e sample -e kit -e redo -e seeds)
+	@$(BIN)/sqlfluff lint --disable-progress-bar --templater python sql/oracles sql/links sql/review sql/outcomes sql/sample sql/kit sql/redo sql/seeds
 
 check-dbt: setup
 	@$(BIN)/dbt --quiet parse --project-dir dbt_project --profiles-dir dbt_project

@@ -1,13 +1,9 @@
--- The companies that each entry of the mapping files names: by id, by exact name or by the host of their website.
--- A host is made like the dbt macro website_domain makes it.
+-- Which companies references name: by id, by exact name or by the host of their website. A host is made like the dbt macro
+-- website_domain makes it.
 with
 
 wanted as (
-    select
-        entry.position,
-        entry.kind,
-        entry.value
-    from unnest(%(kinds)s::text[], %(values)s::text[]) with ordinality as entry (kind, value, position)
+    {wanted}
 ),
 
 websites as (
@@ -25,7 +21,7 @@ websites as (
         null::bigint as position,
         id as company_id,
         website::text as website
-    from public.companies
+    from {companies} as companies
     where (select exists (select from wanted where kind = 'domain'))
 ),
 
@@ -51,7 +47,7 @@ found as (
         wanted.position,
         companies.id
     from wanted
-    inner join public.companies
+    inner join {companies} as companies
         on companies.id = case when wanted.kind = 'id' then wanted.value::bigint end
 
     union all
@@ -60,7 +56,7 @@ found as (
         wanted.position,
         companies.id
     from wanted
-    inner join public.companies
+    inner join {companies} as companies
         on wanted.value = companies.name
     where wanted.kind = 'name'
 

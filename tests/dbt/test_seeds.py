@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crm_migrate import demo_data, paths, seed_companies, seeds
+from crm_migrate import demo_data, paths, seeds
 from crm_migrate.seed_files import MOST_PROBLEMS
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -244,17 +244,7 @@ def test_of_very_many_problems_the_first_are_told_and_how_many_more_there_are(cr
         *told, more = seeds.check(crm, folder)
         assert [problem.code for problem in told] == [code] * MOST_PROBLEMS
         assert (more.code, more.count, more.where) == ("seeds.more", 234, "company_roles.csv")
-        assert "234 more problems" in str(more)
-
-
-def test_lines_of_several_portions_are_held_against_each_other(
-    crm: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(seed_companies, "AT_ONCE", 2)
-    write(folder, "company_roles", ROLES + "900001,,,vendor,\n" + ",Nobody,,vendor,\n" * 3 + ",Prima,,vendor,\n")
-    file = "company_roles.csv"
-    unknown = [(file, line, "seeds.unknown_company") for line in (3, 4, 5)]
-    assert found(crm, folder) == [*unknown, (file, 6, "seeds.duplicate")]
+        assert "234 more problem(s)" in str(more)
 
 
 def test_a_character_on_the_edge_of_two_blocks_is_read(crm: Connection, folder: Path) -> None:
@@ -269,9 +259,7 @@ def test_a_character_on_the_edge_of_two_blocks_is_read(crm: Connection, folder: 
         assert found(crm, folder) == [("principal_distributor_agreements.csv", 3, "seeds.not_utf8")]
 
 
-def test_memory_does_not_follow_the_lines(crm: Connection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seed_companies, "AT_ONCE", 500)
-
+def test_memory_does_not_follow_the_lines(crm: Connection, folder: Path) -> None:
     def peak(lines: int) -> int:
         crm.execute("delete from public.companies where id > 1000000")
         crm.execute(

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from crm_migrate import database as db
-from crm_migrate import model_docs, seed_files, story
+from crm_migrate import model_docs, seed_companies, seed_files, story, story_rules
 from crm_migrate.errors import UsageError
 from crm_migrate.observer import Silent
 from crm_migrate.settings import Settings
@@ -267,3 +267,35 @@ def test_every_line_is_of_a_file_that_its_rule_names(migrated_2026: Connection, 
     assert all(line.file in item.text for item in rules for line in item.lines if item.column != "origin")
     assert {line.file for item in rules for line in item.lines} == {*seed_files.FILES} - {"stage_way_back.csv"}
     assert all(item.text and "{{" not in item.text for item in rules)
+
+
+def test_lines_of_a_company_are_told_however_they_name_it_and_only_where_it_is_the_one(
+    legacy_2026: Connection, mapped: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = mapped(legacy_2026)
+    monkeypatch.setattr(seed_companies, "AT_ONCE", 2)
+    legacy_2026.execute(
+        "insert into public.companies (id, created_at, name, website) values"
+        " (900001, now(), 'Prima', 'https://www.Prima.example/about'), (900002, now(), 'Dista, Inc.', null),"
+        " (900003, now(), 'Twin', 'https://twin.example'), (900004, now(), 'Twin', 'http://twin.example/2')"
+    )
+    start = len((settings.seeds_dir / "company_roles.csv").read_text(encoding="utf-8").splitlines())
+    with (settings.seeds_dir / "company_roles.csv").open("a", encoding="utf-8") as file:
+        file.write(",,prima.example,principal,\n,Prima,,distributor,5\n900001,Twin,,vendor,\n900002,,,distributor,\n")
+        file.write(",Twin,,vendor,\n900003,,,vendor,\n,,twin.example,vendor,\n")
+    with (settings.seeds_dir / "principal_distributor_agreements.csv").open("a", encoding="utf-8") as file:
+        file.write('900001,,,"Dista, Inc.",active,,,5,\n,Prima,,Twin,active,,,5,\n900002,,900001,,active,,,5,\n')
+    files = story_rules.MappingFiles(legacy_2026, settings.seeds_dir)
+
+    def told(company: int, *roles: str) -> list[int]:
+        return [line.number - start for line in files.of_company(company, *roles)]
+
+    assert told(900001) == [1, 2, 3]
+    assert told(900001, "distributor") == [2]
+    assert told(900002) == [4]
+    assert told(900003) == [6]
+    assert told(900004) == []
+    assert [line["principal_company_id"] for line in files.agreements(900001, 900002)] == ["900001"]
+    assert [line["principal_company_id"] for line in files.agreements(900002, 900001)] == ["900002"]
+    assert not files.agreements(900001, 900003)
+    assert not files.agreements(900001, None)

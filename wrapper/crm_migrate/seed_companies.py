@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
+from typing import TypedDict
+
+from psycopg import sql
 
 from crm_migrate import paths
 from crm_migrate.database import Connection
-from crm_migrate.seed_files import Line, SeedFile, SeedProblem
+from crm_migrate.seed_files import Line
 
-# each time the database reads all companies, and the program holds the lines and what it answers
+# lines that are in memory at the same time
 AT_ONCE = 25_000
-# ids that a sentence lists
-_MANY = 5
 _QUERY = paths.SQL / "seeds" / "named_companies.sql"
+_ALL = sql.SQL("public.companies")
+_ONE = sql.SQL("(select * from public.companies where id = %(company)s)")
+_OF_ARRAYS = sql.SQL(
+    "select entry.position, entry.kind, entry.value"
+    " from unnest(%(kinds)s::text[], %(values)s::text[]) with ordinality as entry (kind, value, position)"
+)
 
 # the columns that may name a company, and how each does it; the first that is filled decides
 Naming = tuple[tuple[str, str], ...]
@@ -27,75 +33,60 @@ NAMINGS: Mapping[str, tuple[Naming, ...]] = {
     "principal_distributor_agreements.csv": (_PRINCIPAL, _DISTRIBUTOR),
 }
 
-# the companies of a line, in the order of its file's namings; None where it names none or several
-Companies = list[int | None]
-Portion = Sequence[tuple[Line, Companies]]
 
+class Reference(TypedDict):
+    """The cell of a line that names a company: its column, how it does it, and the column that would hold the id."""
 
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """What a line says to name a company, and the place where the answer belongs."""
-
-    line: Line
-    answers: Companies
-    place: int
     column: str
     kind: str
+    id_column: str
 
 
-def portions(connection: Connection, seed: SeedFile) -> Iterator[Portion]:
-    """The sound lines of a file with their companies, `AT_ONCE` at most; who is not found becomes a problem."""
-    lines = seed.lines()
-    while portion := [(line, _nobody(seed)) for line in islice(lines, AT_ONCE)]:
-        _find(connection, seed, list(_references(seed, portion)))
-        yield portion
+def references(line: Line) -> list[Reference | None]:
+    """How the line names each company of its file; None where all columns that may do it are blank."""
+    return [_reference(line, naming) for naming in NAMINGS.get(line.file, ())]
 
 
-def listed(values: Sequence[str]) -> str:
-    """Some of them, and how many more there are."""
-    more = f" and {len(values) - _MANY} more" if len(values) > _MANY else ""
-    return ", ".join(values[:_MANY]) + more
+def query(wanted: sql.Composable, companies: sql.Composable = _ALL) -> sql.Composed:
+    """The ids (`company_ids`) of those of these companies whom references name, by their `position`.
+
+    Args:
+        wanted: a query of `position`, `kind` and `value`.
+        companies: a relation.
+    """
+    return sql.SQL(_QUERY.read_text(encoding="utf-8")).format(wanted=wanted, companies=companies)
 
 
-def _nobody(seed: SeedFile) -> Companies:
-    return [None for _ in NAMINGS.get(seed.name, ())]
+def naming(connection: Connection, lines: Iterable[Line], place: int, company: int) -> Iterator[Line]:
+    """Of these lines those that name this company and no other.
+
+    Args:
+        place: which of the companies of the file, from 0.
+    """
+    left = iter(lines)
+    while portion := list(islice(left, AT_ONCE)):
+        # all companies are read only for lines that mean this one, which others may be called as well
+        meant = _meaning(connection, portion, place, company, _ONE)
+        yield from _meaning(connection, meant, place, company, _ALL)
 
 
-def _references(seed: SeedFile, portion: Portion) -> Iterator[_Reference]:
-    for line, answers in portion:
-        for place, naming in enumerate(NAMINGS.get(seed.name, ())):
-            filled = next(((column, kind) for column, kind in naming if line[column]), None)
-            if filled is None:
-                columns = " or ".join(column for column, _ in naming)
-                seed.complain([line.problem("bad_value", naming[0][0], f"{columns} must be given.")])
-            else:
-                yield _Reference(line, answers, place, *filled)
-
-
-def _find(connection: Connection, seed: SeedFile, references: Sequence[_Reference]) -> None:
-    if not references:
-        return
+def _meaning(
+    connection: Connection, lines: Sequence[Line], place: int, company: int, companies: sql.Composable
+) -> list[Line]:
+    asked = [(line, reference) for line in lines if (reference := references(line)[place])]
+    if not asked:
+        return []
     parameters = {
-        "kinds": [reference.kind for reference in references],
-        "values": [reference.line[reference.column] for reference in references],
+        "kinds": [reference["kind"] for _, reference in asked],
+        "values": [line[reference["column"]] for line, reference in asked],
+        "company": company,
     }
-    found: dict[int, list[int]] = dict(connection.execute(_QUERY.read_bytes(), parameters).fetchall())
-    for position, reference in enumerate(references, start=1):
-        ids = found.get(position, [])
-        if len(ids) == 1:
-            reference.answers[reference.place] = ids[0]
-        else:
-            seed.complain(_not_one(reference, ids))
+    found = connection.execute(query(_OF_ARRAYS, companies), parameters).fetchall()
+    return [asked[position - 1][0] for position, ids in sorted(found) if ids == [company]]
 
 
-def _not_one(reference: _Reference, ids: Sequence[int]) -> Iterable[SeedProblem]:
-    line, column, kind = reference.line, reference.column, reference.kind
-    if not ids:
-        yield line.problem("unknown_company", column, f"No company has the {kind} “{line[column]}”.")
-        return
-    id_column = NAMINGS[line.file][reference.place][0][0]
-    message = (
-        f"{len(ids)} companies have the {kind} “{line[column]}”: {listed([str(key) for key in ids])}. "
-        f"Give the id in {id_column}."
-    )
-    yield line.problem("ambiguous_company", column, message)
+def _reference(line: Line, naming: Naming) -> Reference | None:
+    for column, kind in naming:
+        if line[column]:
+            return {"column": column, "kind": kind, "id_column": naming[0][0]}
+    return None

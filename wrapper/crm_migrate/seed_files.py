@@ -22,6 +22,7 @@ MAX_BIGINT = 2**63 - 1
 # problems of one file that are told one by one: whoever has more has one cause for them
 MOST_PROBLEMS = 1_000
 _BLOCK = 2**16
+_MORE = "seeds.more"
 
 Complaint = str | None
 
@@ -41,7 +42,7 @@ class SeedProblem:
     @property
     def is_more(self) -> bool:
         """Whether it stands for those that are not told one by one."""
-        return self.count > 1
+        return self.code == _MORE
 
     @property
     def where(self) -> str:
@@ -111,8 +112,8 @@ class SeedFile:
         more = self.count - len(self._kept)
         if not more:
             return list(self._kept)
-        message = f"There are {more} more problems in this file."
-        return [*self._kept, SeedProblem(self.name, None, None, None, message, "seeds.more", more)]
+        message = f"{more} more problem(s) of this file are not told one by one."
+        return [*self._kept, SeedProblem(self.name, None, None, None, message, _MORE, more)]
 
     def problem(self, code: str, message: str, *, line: int | None = None, column: str | None = None) -> None:
         """Add a problem of the file itself."""

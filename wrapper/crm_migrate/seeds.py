@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from psycopg import sql
 
 from crm_migrate import database, paths, seed_companies
 from crm_migrate.database import Connection
-from crm_migrate.seed_companies import Portion, listed
-from crm_migrate.seed_files import FILES, MOST_PROBLEMS, STAGES, SeedFile, SeedProblem
+from crm_migrate.seed_files import FILES, MOST_PROBLEMS, STAGES, Line, SeedFile, SeedProblem
 
 __all__ = ["SeedProblem", "check", "fingerprint", "named_companies"]
 
 _QUERIES = paths.SQL / "seeds"
 _RULES = _QUERIES / "rules"
+_ASKED = sql.SQL("select position, kind, value from mapping_references")
+# stages that a sentence lists
+_MANY = 5
 # of very many findings as many as a file tells one by one
 _FIRST = """
     select *
@@ -37,6 +39,11 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "twice": (
         "duplicate",
         "{named} “{value}” is on line {other} already; case and outer blanks make no difference.",
+    ),
+    "unknown_company": ("unknown_company", "No company has the {kind} “{value}”."),
+    "ambiguous_company": (
+        "ambiguous_company",
+        "{matches} companies have the {kind} “{value}”: {ids}. Give the id in {id_column}.",
     ),
     "unknown_stage": ("unknown_stage_shown", "“{value}” is no stage of this installation. {source}: {known}."),
     "role_twice": ("duplicate", "Line {other} says already that company {company} is a {value}."),
@@ -57,16 +64,12 @@ _SAID: Mapping[str, tuple[str, str]] = {
 def check(connection: Connection, seeds_dir: Path) -> list[SeedProblem]:
     """Every problem of the mapping files, by file and line.
 
-    Nothing is written but a temporary table that is gone afterwards: the lines are held against each other there, so
-    that no more than a portion of them is ever in memory.
+    Nothing is written but temporary tables that are gone afterwards: the lines are held against each other there, so
+    that no more than one of them is ever in memory.
     """
     files = {name: SeedFile(seeds_dir, name) for name in FILES}
-    with connection.transaction():
-        connection.execute((_QUERIES / "lines.sql").read_bytes())
-        for seed in files.values():
-            for portion in seed_companies.portions(connection, seed):
-                _copy(connection, portion)
-        connection.execute("analyze mapping_lines")
+    with _lines_of(connection, files):
+        _apply(connection, files, "companies")
         _apply(connection, files, "values_twice")
         _check_way_back(connection, files)
         _apply(connection, files, "roles")
@@ -80,17 +83,10 @@ def check(connection: Connection, seeds_dir: Path) -> list[SeedProblem]:
 
 
 def named_companies(connection: Connection, seeds_dir: Path) -> list[int]:
-    """The companies that the mapping files name."""
-    return sorted(
-        {
-            company
-            for name in seed_companies.NAMINGS
-            for portion in seed_companies.portions(connection, SeedFile(seeds_dir, name))
-            for _, companies in portion
-            for company in companies
-            if company is not None
-        }
-    )
+    """The companies that the mapping files name, in order."""
+    with _lines_of(connection, {name: SeedFile(seeds_dir, name) for name in seed_companies.NAMINGS}):
+        query = "select distinct company from mapping_references where company is not null order by company"
+        return [company for (company,) in connection.execute(query)]
 
 
 def fingerprint(seeds_dir: Path) -> str:
@@ -102,27 +98,47 @@ def fingerprint(seeds_dir: Path) -> str:
     return total.hexdigest()
 
 
-def _copy(connection: Connection, portion: Portion) -> None:
-    with connection.cursor() as cursor, cursor.copy("copy mapping_lines from stdin") as copy:
-        for line, companies in portion:
-            copy.write_row((line.file, line.number, json.dumps(line.cells, ensure_ascii=False), companies))
+@contextmanager
+def _lines_of(connection: Connection, files: Mapping[str, SeedFile]) -> Iterator[None]:
+    """Have the sound lines and what they refer to in temporary tables; the others become problems of their files."""
+    with connection.transaction():
+        connection.execute((_QUERIES / "lines.sql").read_bytes())
+        with connection.cursor() as cursor, cursor.copy("copy mapping_lines from stdin") as copy:
+            for seed in files.values():
+                for line in seed.lines():
+                    copy.write_row(_row(line, seed))
+        connection.execute("analyze mapping_lines")
+        connection.execute((_QUERIES / "references.sql").read_bytes())
+        connection.execute("analyze mapping_references")
+        meant = sql.SQL((_QUERIES / "meant.sql").read_text(encoding="utf-8"))
+        connection.execute(meant.format(named_companies=seed_companies.query(_ASKED)))
+        yield
+
+
+def _row(line: Line, seed: SeedFile) -> tuple[str, int, str, str]:
+    asked = seed_companies.references(line)
+    for reference, naming in zip(asked, seed_companies.NAMINGS.get(line.file, ()), strict=True):
+        if reference is None:
+            columns = " or ".join(column for column, _ in naming)
+            seed.complain([line.problem("bad_value", naming[0][0], f"{columns} must be given.")])
+    return line.file, line.number, json.dumps(line.cells, ensure_ascii=False), json.dumps(asked)
 
 
 def _apply(
     connection: Connection,
     files: Mapping[str, SeedFile],
     rule: str,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, sql.Composable] | None = None,
     **told: str,
 ) -> None:
     """Add what one query finds to the problems of the files.
 
     Args:
-        told: what the sentences say besides the facts of the query.
+        parameters: of the query.
+        told: what the sentences say besides the facts that it finds.
     """
-    query = (_RULES / f"{rule}.sql").read_text(encoding="utf-8")
-    statement = sql.SQL(_FIRST).format(sql.SQL(query), sql.Literal(MOST_PROBLEMS))
-    for fact in database.rows(connection, statement, parameters):
+    query = sql.SQL((_RULES / f"{rule}.sql").read_text(encoding="utf-8")).format(**(parameters or {}))
+    for fact in database.rows(connection, sql.SQL(_FIRST).format(query, sql.Literal(MOST_PROBLEMS))):
         seed = files[fact["file"]]
         code, sentence = _SAID[fact["rule"]]
         message = sentence.format_map({**told, **fact})
@@ -134,7 +150,7 @@ def _apply(
 def _check_way_back(connection: Connection, files: Mapping[str, SeedFile]) -> None:
     way_back = files["stage_way_back.csv"]
     known, source = _stages_of_installation(connection)
-    _apply(connection, files, "stages_shown", {"stages": known}, source=source, known=listed(known))
+    _apply(connection, files, "stages_shown", {"stages": sql.Literal(known)}, source=source, known=_listed(known))
     if way_back.is_readable:
         query = "select cells ->> 'stage' from mapping_lines where file = %s group by 1"
         told = {stage for (stage,) in connection.execute(query, [way_back.name])}
@@ -150,3 +166,8 @@ def _stages_of_installation(connection: Connection) -> tuple[list[str], str]:
             return sorted(configured), "The configuration has"
     used = connection.execute((_QUERIES / "used_stages.sql").read_bytes())
     return sorted(str(stage) for (stage,) in used), "stage_mapping.csv and the deals have"
+
+
+def _listed(values: Sequence[str]) -> str:
+    more = f" and {len(values) - _MANY} more" if len(values) > _MANY else ""
+    return ", ".join(values[:_MANY]) + more

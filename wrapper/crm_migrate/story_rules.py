@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -14,8 +13,6 @@ from crm_migrate import model_docs, paths, seed_companies
 from crm_migrate.database import Connection
 from crm_migrate.seed_files import Line, SeedFile
 
-# of no company: an id of 64 bits that no row may have, as the mapping files are read
-_NOBODY = -(2**63)
 _MATCHING = paths.SQL / "explain" / "matching_lines.sql"
 _ROLES = "company_roles.csv"
 _AGREEMENTS = "principal_distributor_agreements.csv"
@@ -70,16 +67,16 @@ class Rule:
 
 
 class MappingFiles:
-    """The mapping files as they are now, with the companies that their lines name.
+    """The mapping files as they are now.
 
-    The lines are read whenever they are asked for: no more than a portion of them is ever in memory.
+    Their lines are read whenever they are asked for: no more than a portion of them is ever in memory.
     """
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
         self._folder = folder
-        # per file and naming, the company of each sound line
-        self._companies: dict[str, tuple[array[int], ...]] = {}
+        # a story asks for the same companies again, and a file may have very many lines
+        self._told: dict[tuple[str, tuple[int, ...]], list[Line]] = {}
 
     def naming(self, file: str, column: str, wanted: str | None) -> Iterator[Line]:
         """Lines whose cell is this value, compared as the models compare them."""
@@ -95,31 +92,24 @@ class MappingFiles:
             if not roles or line["role"] in roles:
                 yield line
 
-    def agreements(self, principal: int | None, distributor: int | None) -> Iterator[Line]:
+    def agreements(self, principal: int | None, distributor: int | None) -> Sequence[Line]:
         """Agreements of these two companies."""
         return self._of(_AGREEMENTS, principal, distributor)
 
+    def _of(self, file: str, *named: int | None) -> Sequence[Line]:
+        """The lines that name these companies, in the order of the file's namings."""
+        companies = tuple(company for company in named if company is not None)
+        if len(companies) < len(named):
+            return ()
+        if (file, companies) not in self._told:
+            lines = self._lines(file)
+            for place, company in enumerate(companies):
+                lines = seed_companies.naming(self._connection, lines, place, company)
+            self._told[file, companies] = list(lines)
+        return self._told[file, companies]
+
     def _lines(self, file: str) -> Iterator[Line]:
         return SeedFile(self._folder, file).lines()
-
-    def _of(self, file: str, *wanted: int | None) -> Iterator[Line]:
-        if None in wanted:
-            return
-        if file not in self._companies:
-            # takes longer than all else of a story, and many records have no company
-            self._companies[file] = self._find(file)
-        named = self._companies[file]
-        places = {place for place, companies in enumerate(zip(*named, strict=True)) if companies == wanted}
-        if places:
-            yield from (line for place, line in enumerate(self._lines(file)) if place in places)
-
-    def _find(self, file: str) -> tuple[array[int], ...]:
-        found = tuple(array("q") for _ in seed_companies.NAMINGS[file])
-        for portion in seed_companies.portions(self._connection, SeedFile(self._folder, file)):
-            for _, companies in portion:
-                for column, company in zip(found, companies, strict=True):
-                    column.append(_NOBODY if company is None else company)
-        return found
 
 
 def of_deal(files: MappingFiles, legacy: Values, became: Values) -> list[Rule]:

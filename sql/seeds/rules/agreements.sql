@@ -3,16 +3,24 @@ with
 
 agreements as (
     select
-        file,
-        line,
-        companies[1] as principal,
-        companies[2] as distributor,
-        cells ->> 'status' as status,
-        cells ->> 'end_date' as end_date,
-        btrim(cells ->> 'start_date', e' \t\r\n') as starts,
-        btrim(cells ->> 'end_date', e' \t\r\n') as ends
+        mapping_lines.file,
+        mapping_lines.line,
+        principals.company as principal,
+        distributors.company as distributor,
+        mapping_lines.cells ->> 'status' as status,
+        mapping_lines.cells ->> 'end_date' as end_date,
+        btrim(mapping_lines.cells ->> 'start_date', e' \t\r\n') as starts,
+        btrim(mapping_lines.cells ->> 'end_date', e' \t\r\n') as ends
     from mapping_lines
-    where file = 'principal_distributor_agreements.csv'
+    left join mapping_references as principals
+        on mapping_lines.file = principals.file
+            and mapping_lines.line = principals.line
+            and principals.place = 1
+    left join mapping_references as distributors
+        on mapping_lines.file = distributors.file
+            and mapping_lines.line = distributors.line
+            and distributors.place = 2
+    where mapping_lines.file = 'principal_distributor_agreements.csv'
 ),
 
 in_force as (

@@ -3,14 +3,17 @@ with
 
 roles as (
     select
-        file,
-        line,
-        companies[1] as company,
-        cells ->> 'role' as role,
-        cells ->> 'role' in ('principal', 'distributor') as is_side
-    from mapping_lines
-    where file = 'company_roles.csv'
-        and companies[1] is not null
+        mapping_references.file,
+        mapping_references.line,
+        mapping_references.company,
+        mapping_lines.cells ->> 'role' as role,
+        mapping_lines.cells ->> 'role' in ('principal', 'distributor') as is_side
+    from mapping_references
+    inner join mapping_lines
+        on mapping_references.file = mapping_lines.file
+            and mapping_references.line = mapping_lines.line
+    where mapping_references.file = 'company_roles.csv'
+        and mapping_references.company is not null
 ),
 
 compared as (
@@ -22,7 +25,8 @@ compared as (
         first_value(line) over of_company as first_line,
         first_value(role) over of_company as first_role,
         min(line) over (partition by company, role) as same_line,
-        is_side and first_value(is_side) over of_company as go_together
+        role = first_value(role) over of_company
+        or (is_side and first_value(is_side) over of_company) as goes
     from roles
     window of_company as (partition by company order by line)
 )
@@ -37,6 +41,5 @@ select
     case when goes then same_line else first_line end as other,
     first_role as other_role
 from compared
-cross join lateral (select go_together or role = first_role as goes) as told
 where line > same_line
     or not goes

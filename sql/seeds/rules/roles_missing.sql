@@ -1,34 +1,40 @@
 -- Who is a principal or a distributor by another file needs that role.
 with
 
-sides (file, place, role, columns) as (
-    values
-    ('category_principals.csv', 1, 'principal', array['principal_company_id', 'principal_name']),
-    ('principal_distributor_agreements.csv', 1, 'principal', array['principal_company_id', 'principal_name']),
-    ('principal_distributor_agreements.csv', 2, 'distributor', array['distributor_company_id', 'distributor_name'])
+needed as (
+    select
+        file,
+        line,
+        named,
+        value,
+        company,
+        case place when 1 then 'principal' else 'distributor' end as role
+    from mapping_references
+    where file in ('category_principals.csv', 'principal_distributor_agreements.csv')
+        and company is not null
+),
+
+given as (
+    select distinct
+        mapping_references.company,
+        mapping_lines.cells ->> 'role' as role
+    from mapping_references
+    inner join mapping_lines
+        on mapping_references.file = mapping_lines.file
+            and mapping_references.line = mapping_lines.line
+    where mapping_references.file = 'company_roles.csv'
 )
 
 select
     'missing_role' as rule,
-    named_by.file,
-    named_by.line,
-    naming.name as named,
-    named_by.cells ->> naming.name as value,
-    named_by.companies[sides.place] as company,
-    sides.role as other_role
-from mapping_lines as named_by
-inner join sides
-    on named_by.file = sides.file
-cross join lateral (
-    select entry.name
-    from unnest(sides.columns) with ordinality as entry (name, place)
-    where named_by.cells ->> entry.name != ''
-    order by entry.place
-    limit 1
-) as naming
-left join mapping_lines as roles
-    on roles.file = 'company_roles.csv'
-        and named_by.companies[sides.place] = roles.companies[1]
-        and sides.role = roles.cells ->> 'role'
-where named_by.companies[sides.place] is not null
-    and roles.line is null
+    needed.file,
+    needed.line,
+    needed.named,
+    needed.value,
+    needed.company,
+    needed.role as other_role
+from needed
+left join given
+    on needed.company = given.company
+        and needed.role = given.role
+where given.company is null

@@ -7,4 +7,4 @@ select
     cells ->> 'shown_as_legacy_stage' as value
 from mapping_lines
 where file = 'stage_way_back.csv'
-    and cells ->> 'shown_as_legacy_stage' != all(%(stages)s::text[])
+    and not cells ->> 'shown_as_legacy_stage' = any({stages}::text[])
