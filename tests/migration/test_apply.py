@@ -42,6 +42,7 @@ def test_apply_migrates_verifies_and_unlocks(legacy: Connection, mapped: MakeSet
     report = do_it(settings)
     assert [step.state for step in report.steps] == ["done"] * len(apply.WARM_STEPS)
     assert report.backup["restore_tested"] is True
+    assert next(step for step in report.steps if step.name == "lock").detail["checkpoint"] is True
     assert legacy.execute("select count(*), sum(amount) from public.opportunities").fetchone() == deals
     assert unlocked(legacy)
     checked = verify.run(legacy, settings)

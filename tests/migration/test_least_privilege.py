@@ -18,7 +18,7 @@ from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 from crm_migrate.steps import apply, dry_run, on_copy, rollback, verify
 from owners import ROLE, STATEMENTS, documented
-from people import as_role
+from people import as_role, value
 from support import fresh_database, make_template
 
 Connection = psycopg.Connection[Any]
@@ -79,6 +79,19 @@ def test_as_a_member_of_the_owner_on_the_oldest_server(legacy_2025_on_15: Connec
     with documented(legacy_2025_on_15, "member", "logins"):
         settings = as_migrator(mapped, legacy_2025_on_15)
         there_and_back(legacy_2025_on_15, settings, ("fence", "grants", "logins", "sessions", "owner"), copy=True)
+
+
+def test_a_checkpoint_is_asked_for_where_the_role_may(legacy_2026: Connection, mapped: MakeSettings) -> None:
+    last = "select checkpoint_lsn from pg_control_checkpoint()"
+    with documented(legacy_2026, "owner"):
+        settings = as_migrator(mapped, legacy_2026)
+        before = value(legacy_2026, last)
+        with db.connect(settings) as own:
+            assert apply.write_what_is_in_memory(own) is False
+        legacy_2026.execute(sql.SQL("grant pg_checkpoint to {}").format(sql.Identifier(ROLE)))
+        with db.connect(settings) as own:
+            assert apply.write_what_is_in_memory(own) is True
+        assert value(legacy_2026, last) != before
 
 
 @pytest.mark.parametrize("createdb", [True, False], ids=["scratch database", "private server"])
