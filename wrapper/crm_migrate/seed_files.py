@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,6 @@ INTERACTIONS = (
 MAX_BIGINT = 2**63 - 1
 # problems of one file that are told one by one: whoever has more has one cause for them
 MOST_PROBLEMS = 1_000
-_BLOCK = 2**16
 _MORE = "seeds.more"
 
 Complaint = str | None
@@ -54,7 +52,7 @@ class SeedProblem:
 
 
 # a portion of a file has tens of thousands
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of a mapping file. Blank cells are empty strings.
 
@@ -235,29 +233,21 @@ FILES: dict[str, tuple[Column, ...]] = {
 
 
 def _is_text(path: Path, seed: SeedFile) -> bool:
-    """Whether the file can be read as text, and is not empty; looked at block by block."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    line, is_blank = 1, True
+    """Whether the file can be read as text, and is not empty."""
+    is_blank = True
     try:
         with path.open("rb") as file:
-            while True:
-                block = file.read(_BLOCK)
-                # a character may begin in one block and end in the next
-                begun = decoder.getstate()[0]
-                try:
-                    text = decoder.decode(block, final=not block)
-                except UnicodeDecodeError as error:
-                    line += (begun + block).count(b"\n", 0, error.start)
-                    seed.problem("not_utf8", "The file is not UTF-8. Save it as “CSV UTF-8”.", line=line)
-                    return False
+            for number, raw in enumerate(file, start=1):
+                # no character of UTF-8 but the line feed itself has its byte
+                text = raw.decode("utf-8")
                 if "\0" in text:
-                    line += text.count("\n", 0, text.index("\0"))
-                    seed.problem("unreadable", "The file holds a NUL character. Save it as “CSV UTF-8”.", line=line)
+                    message = "The file holds a NUL character. Save it as “CSV UTF-8”."
+                    seed.problem("unreadable", message, line=number)
                     return False
-                line += text.count("\n")
                 is_blank = is_blank and not text.removeprefix("\ufeff").strip()
-                if not block:
-                    break
+    except UnicodeDecodeError:
+        seed.problem("not_utf8", "The file is not UTF-8. Save it as “CSV UTF-8”.", line=number)
+        return False
     except OSError as error:
         seed.problem("unreadable", f"The file cannot be read: {error.strerror or error}.")
         return False
