@@ -17,7 +17,7 @@ from psycopg import sql
 
 from bench import aside, program
 from bench.program import AFTERWARDS, MAPPINGS, Measured
-from crm_migrate import database, preparation, transform
+from crm_migrate import build_order, database, preparation, transform
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
@@ -70,17 +70,19 @@ def _copy_mappings(connection: Connection) -> None:
 
 
 def _in_order(models: Sequence[Model], build: Callable[[Model], float]) -> dict[str, float]:
-    """Build each model as soon as its parents are there."""
+    """Build each model as soon as its parents are there, in the program's order where there is a choice."""
     waiting = {model["unique_id"]: model for model in models}
     parents = {
         key: {parent for parent in model["depends_on"]["nodes"] if parent in waiting} for key, model in waiting.items()
     }
+    lengths = build_order.chains(parents)
     built: set[str] = set()
     seconds: dict[str, float] = {}
     running: dict[Future[float], str] = {}
     with ThreadPoolExecutor(transform.THREADS) as pool:
         while waiting or running:
-            for key in [key for key in waiting if parents[key] <= built]:
+            ready = [key for key in waiting if parents[key] <= built]
+            for key in sorted(ready, key=lambda key: (-lengths[key], key))[: transform.THREADS - len(running)]:
                 running[pool.submit(build, waiting.pop(key))] = key
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(done)

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import compiled, redo, row_versions, transform
+from crm_migrate import compiled, data_tests, failed_nodes, redo, row_versions, transform
 from crm_migrate.compiled import Model
 from crm_migrate.settings import Settings
 from dbt_builds import begin, value
@@ -151,10 +151,10 @@ def test_a_row_that_the_target_refuses_stands_alone(crm: tuple[Connection, Setti
 
 def test_the_tests_of_the_models_are_asked_without_dbt(crm: tuple[Connection, Settings]) -> None:
     connection, settings = crm
-    tests = transform.compile_tests(settings)
-    assert transform.ask(settings, tests) == len(tests) > 50
+    tests = data_tests.read(settings).all
+    assert data_tests.ask(settings, tests) == len(tests) > 50
     connection.execute("update crm_build.int_companies__roles set organization_type = null where company_id = 3")
-    with pytest.raises(transform.ChecksFailed) as failed:
-        transform.ask(settings, tests)
+    with pytest.raises(failed_nodes.ChecksFailed) as failed:
+        data_tests.ask(settings, tests)
     assert "not_null_int_companies__roles_organization_type" in failed.value.why
     assert "Got 1 result," in failed.value.why

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crm_migrate import paths, transform
+from crm_migrate import failed_nodes, paths, transform
 from crm_migrate.errors import Exit
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
@@ -63,7 +63,7 @@ def test_wrong_mapping_names_its_file(legacy_2026: Connection, make_settings: Ma
     settings = make_settings(legacy_2026, seeds_dir=seeds)
     begin(legacy_2026, settings)
 
-    with pytest.raises(transform.MappingRefused) as caught:
+    with pytest.raises(failed_nodes.MappingRefused) as caught:
         transform.build(settings, "run-1", "sources_only")
     assert caught.value.exit_code == Exit.NO_GO
     assert "stage_mapping.csv" in caught.value.what

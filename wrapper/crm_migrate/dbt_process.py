@@ -18,7 +18,7 @@ from typing import Any
 
 from psycopg import pq, sql
 
-from crm_migrate import database, fault_points, paths
+from crm_migrate import build_order, database, fault_points, paths
 from crm_migrate.errors import MigrationError, Passing, Stopped
 from crm_migrate.settings import Settings
 
@@ -171,6 +171,7 @@ class Dbt:
 
         _quote_names()
         seed_rows.install()
+        build_order.install(int(os.environ["CRM_MIGRATE_DBT_THREADS"]))
         interrupted: list[BaseException] = []
 
         def listen(event: Any) -> None:

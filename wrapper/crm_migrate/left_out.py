@@ -10,21 +10,19 @@ TAG = "left_out_by_the_program"
 _VIEW = "view"
 
 
-def mark(manifest: Any, *, moving: bool = False, within_run: bool = False, gates_ask: bool = False) -> None:
+def mark(manifest: Any, *, moving: bool = False, within_run: bool = False) -> None:
     """Tag what the next build leaves out, and nothing else.
 
     Args:
         moving: people work meanwhile, so that two models may have read two states: the tests that compare them would
             fail for no fault of theirs.
         within_run: the same run has built mappings and staging and asked their tests, and it will ask the gates.
-        gates_ask: it will ask the gates; the tests of mappings and staging that no gate asks stay.
     """
     names = set(enforced_tests(manifest))
     if moving:
         names |= set(comparing_tests(manifest))
     if within_run:
         names |= set(source_nodes(manifest))
-    if within_run or gates_ask:
         names |= set(tests_of_the_gates(manifest))
     for key, node in manifest.nodes.items():
         tags = [tag for tag in node.tags if tag != TAG]

@@ -144,7 +144,7 @@ def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
     connection, settings, run = stage.connection, stage.settings, stage.run
     if cutover.is_done(connection, run.run_id):
         return
-    stage.step("doctor", lambda work: stages.get_ready(stage, work, cold=not is_warm(run.summary)))
+    stage.step("doctor", lambda work: stages.get_ready(stage, work))
     with ExitStack() as opened:
         warm = Warm(stage, opened) if is_warm(run.summary) else None
         if ledger.is_done(connection, run.run_id, "lock") and lock.owner(connection) is not None:

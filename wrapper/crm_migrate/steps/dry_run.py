@@ -24,8 +24,6 @@ from crm_migrate import (
     outcomes,
     row_versions,
     seeds,
-    soda_scan,
-    transform,
 )
 from crm_migrate.access import AccessState
 from crm_migrate.cutover import CutoverResult
@@ -130,7 +128,7 @@ def _play(stage: Stage, *, quick: bool, earlier: str | None) -> DryRunReport:
         work.detail |= {"seconds": rehearsed.seconds}
 
     stage.step("doctor", lambda work: work.detail.update(layers=list(stages.examine(connection, settings).layers)))
-    stage.step("seeds", lambda work: check_seeds(stage))
+    stage.step("seeds", lambda work: check_seeds(stage, work))
     control.begin_build(connection, run.run_id, settings.batch_size)
     stage.step("sources", lambda work: stages.transform_sources(stage, work))
     stage.step("source_gate", lambda work: run_gate(stage, "source", work))
@@ -175,7 +173,7 @@ def remember_versions(stage: Stage, work: Work) -> None:
     work.detail["without_key"] = keyless
 
 
-def check_seeds(stage: Stage) -> None:
+def check_seeds(stage: Stage, work: Work) -> None:
     """Hold the mapping files against their rules and against the database.
 
     Raises:
@@ -201,8 +199,7 @@ def check_seeds(stage: Stage) -> None:
     if problems:
         raise stages.SeedsWrong(problems)
     # here, and not in the first build and the first gate, whose time goes into the estimate
-    transform.read_project(stage.settings)
-    soda_scan.get_ready()
+    stages.have_tools(stage, work)
 
 
 def run_gate(stage: Stage, gate: gates.Gate, work: Work) -> None:

@@ -12,6 +12,7 @@ import psycopg
 from crm_migrate import (
     checks,
     control,
+    data_tests,
     database,
     doctor,
     fault_points,
@@ -23,6 +24,7 @@ from crm_migrate import (
     soda_scan,
     transform,
 )
+from crm_migrate.data_tests import DataTests
 from crm_migrate.database import Connection
 from crm_migrate.errors import ConfigurationError, NoGo
 from crm_migrate.ledger import Run, Work
@@ -44,9 +46,9 @@ class Stage:
     observer: Observer
 
     @cached_property
-    def data_tests(self) -> tuple[transform.DataTest, ...]:
-        """The data tests of what a run builds after its sources, compiled once."""
-        return transform.compile_tests(self.settings, moving=self.run.kind != "apply", within_run=True)
+    def data_tests(self) -> DataTests:
+        """The data tests that a run asks, compiled once."""
+        return data_tests.read(self.settings, moving=self.run.kind != "apply")
 
     @property
     def moving(self) -> bool:
@@ -76,17 +78,17 @@ def examine(connection: Connection, settings: Settings) -> doctor.Examination:
     return examination
 
 
-def get_ready(stage: Stage, work: Work, *, cold: bool) -> None:
-    """Ask the doctor, and have dbt and Soda at hand: that takes seconds, and nobody is locked out yet.
-
-    Args:
-        cold: all is built under the lock, and its data tests are asked.
-    """
+def get_ready(stage: Stage, work: Work) -> None:
+    """Ask the doctor, and have the tools at hand: nobody is locked out yet."""
     work.detail["layers"] = list(examine(stage.connection, stage.settings).layers)
+    have_tools(stage, work)
+
+
+def have_tools(stage: Stage, work: Work) -> None:
+    """Have dbt read its project and compile its data tests, and Soda its own: that takes seconds, once in a process."""
     transform.read_project(stage.settings)
     soda_scan.get_ready()
-    if cold:
-        work.detail["tests"] = len(stage.data_tests)
+    work.detail["tests"] = len(stage.data_tests.all)
 
 
 class Unfit(ConfigurationError):
@@ -118,15 +120,19 @@ class SeedsWrong(NoGo):
 
 
 def transform_sources(stage: Stage, work: Work) -> None:
-    """Load the mappings and build staging and intermediate models: enough for the source gate."""
-    moving = stage.moving
-    result = transform.build(stage.settings, stage.run.run_id, "sources_only", moving=moving, gates_ask=not moving)
+    """Load the mappings, make the views of staging, and ask their tests: enough for the source gate.
+
+    Raises:
+        failed_nodes.MappingRefused, failed_nodes.ChecksFailed: a NO-GO.
+    """
+    result = transform.build(stage.settings, stage.run.run_id, "sources_only", within_run=True)
     work.detail["models"] = result.seconds_by_model
+    work.detail["tests"] = data_tests.ask(stage.settings, stage.data_tests.sources)
 
 
 def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> None:
     """Build the marts of one stage in the build schema, batch by batch."""
-    result = transform.build(stage.settings, stage.run.run_id, selector, moving=stage.moving, within_run=True)
+    result = transform.build(stage.settings, stage.run.run_id, selector, within_run=True)
     work.rows = database.scalar(
         stage.connection,
         "select coalesce(sum(rows_written), 0)::bigint from crm_migration.batches"
@@ -137,12 +143,12 @@ def transform_stage(stage: Stage, selector: transform.Selector, work: Work) -> N
 
 
 def ask_tests(stage: Stage, work: Work) -> None:
-    """The models' own tests, but for those that the sources' build and the gates ask.
+    """The models' own tests, but for those that the sources and the gates ask.
 
     Raises:
-        transform.ChecksFailed: a NO-GO.
+        failed_nodes.ChecksFailed: a NO-GO.
     """
-    work.detail["tests"] = transform.ask(stage.settings, stage.data_tests)
+    work.detail["tests"] = data_tests.ask(stage.settings, stage.data_tests.built)
 
 
 def prepare(stage: Stage, work: Work) -> None:

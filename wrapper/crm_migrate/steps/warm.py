@@ -24,6 +24,7 @@ from crm_migrate import (
     compiled,
     content,
     control,
+    data_tests,
     database,
     fingerprint,
     inputs,
@@ -90,11 +91,6 @@ class Warm:
         """The kept models, compiled for this database."""
         return compiled.read(self.stage.settings)
 
-    @cached_property
-    def tests(self) -> tuple[transform.DataTest, ...]:
-        """The data tests that dbt would ask when it builds, compiled for this database."""
-        return transform.compile_tests(self.stage.settings)
-
     def lay_base(self, work: Work) -> None:
         """Back up and restore on trial, copy the archive, remember the rows' versions: all of one state."""
         stage, connection = self.stage, self.stage.connection
@@ -142,7 +138,7 @@ class Warm:
         """Views and mappings anew, and the models' queries: all that needs dbt and no lock."""
         stages.transform_sources(self.stage, work)
         transform.views(self.stage.settings)
-        work.detail |= {"redone": [model.name for model in self.models], "tests": len(self.tests)}
+        work.detail |= {"redone": [model.name for model in self.models], "tests": len(self.stage.data_tests.all)}
 
     def find_changes(self, work: Work) -> None:
         """Compare the legacy rows with their versions; what was kept becomes this run's own.
@@ -212,9 +208,9 @@ class Warm:
         """The models' own tests.
 
         Raises:
-            transform.ChecksFailed: a NO-GO.
+            failed_nodes.MappingRefused, failed_nodes.ChecksFailed: a NO-GO.
         """
-        work.detail["tests"] = transform.ask(self.stage.settings, self.tests)
+        work.detail["tests"] = data_tests.ask(self.stage.settings, self.stage.data_tests.all)
 
     def _found_before(self) -> dict[str, str]:
         # of the process that was killed: the tables are there
