@@ -1,4 +1,4 @@
-"""The order in which dbt builds: what most is waiting for comes first, and no more is handed out than can be worked on."""
+"""The order in which dbt builds: what most is waiting for comes first, and no more is handed out than it has threads."""
 
 from __future__ import annotations
 
