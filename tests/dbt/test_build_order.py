@@ -1,4 +1,4 @@
-"""The order in which dbt builds: what most is waiting for comes first, and no more is handed out than it has threads."""
+"""The order in which dbt builds: what most waits for comes first, and no more is handed out than there are threads."""
 
 from __future__ import annotations
 
