@@ -21,6 +21,8 @@ from support import fresh_database, make_template
 Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
 
+TRIED_AS = "tried"
+
 
 def migrate(settings: Settings) -> None:
     """Dry run and apply, each with a connection of its own as the program has it."""
@@ -76,10 +78,14 @@ def migrated_template(
 
 @pytest.fixture(scope="session")
 def tried_template_2026(postgres: EmbeddedServer, template_2026: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of the database that `tried_2026` copies."""
-    settings = _own_copy(postgres, template_2026, "tried_2026", tmp_path_factory.mktemp("tried-2026"))
+    """Name of the database that `tried_2026` and `kept_2026` copy."""
+    settings = _own_copy(postgres, template_2026, TRIED_AS, tmp_path_factory.mktemp("tried-2026"))
     with db.connect(settings) as connection:
         assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("alter database {} rename to {}").format(sql.Identifier(TRIED_AS), sql.Identifier("tried_2026"))
+        )
     return "tried_2026"
 
 
@@ -87,6 +93,13 @@ def tried_template_2026(postgres: EmbeddedServer, template_2026: str, tmp_path_f
 def tried_2026(postgres: EmbeddedServer, tried_template_2026: str) -> Iterator[Connection]:
     """A connection to a legacy CRM with a passed dry run, for the settings that `mapped` makes by itself."""
     with fresh_database(postgres, template=tried_template_2026) as connection:
+        yield connection
+
+
+@pytest.fixture
+def kept_2026(postgres: EmbeddedServer, tried_template_2026: str) -> Iterator[Connection]:
+    """The same under the name that it had at the dry run, whose build is gone on with in no other database."""
+    with fresh_database(postgres, template=tried_template_2026, name=TRIED_AS) as connection:
         yield connection
 
 

@@ -35,13 +35,11 @@ class Sabotage(Silent):
 
 
 @pytest.fixture
-def tried(legacy_2026: Connection, mapped: MakeSettings) -> tuple[Connection, Settings]:
-    """A CRM with a passed dry run whose build was kept, and a deal and a note that changed since."""
-    settings = mapped(legacy_2026, batch_size=60)
-    with db.connect(settings) as connection:
-        assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
-    legacy_2026.execute("update public.deals set amount = 4711 where id = (select min(id) from public.deals)")
-    return legacy_2026, settings
+def tried(kept_2026: Connection, mapped: MakeSettings) -> tuple[Connection, Settings]:
+    """A CRM with a passed dry run whose build was kept, and a deal that changed since."""
+    settings = mapped(kept_2026)
+    kept_2026.execute("update public.deals set amount = 4711 where id = (select min(id) from public.deals)")
+    return kept_2026, settings
 
 
 def go(settings: Settings, observer: Silent | None = None, *, cold: bool = False) -> ApplyReport:
