@@ -331,7 +331,9 @@ def _copy(name: str, key: list[str], connection: Connection) -> int:
     source, target = sql.Identifier("public", name), sql.Identifier(SCHEMA, name)
     with connection.transaction():
         connection.execute(sql.SQL("drop table if exists {}").format(target))
-        rows = connection.execute(sql.SQL("create table {} as table {}").format(target, source)).rowcount
+        # it never changes and is purged: an autovacuum would only take the cores away from the migration
+        create = sql.SQL("create table {} with (autovacuum_enabled = false) as table {}").format(target, source)
+        rows = connection.execute(create).rowcount
         columns = sql.SQL(", ").join(map(sql.Identifier, key))
         if key:
             connection.execute(sql.SQL("alter table {} add primary key ({})").format(target, columns))
