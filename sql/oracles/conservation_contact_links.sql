@@ -3,11 +3,14 @@ with
 
 -- the pairs that a contact's own company does not make already: less to tell apart than all of them at once
 of_deals as (
-    select distinct contacts.id as contact_id, deals.company_id
-    from crm_archive.deals
-    cross join lateral unnest(deals.contact_ids) as member (contact_id)
+    select distinct contacts.id as contact_id, member.company_id
+    from (
+        select deals.company_id, unnest(deals.contact_ids) as contact_id
+        from crm_archive.deals
+        where deals.company_id is not null
+    ) as member
     inner join crm_archive.contacts on contacts.id = member.contact_id
-    where deals.company_id is not null and deals.company_id is distinct from contacts.company_id
+    where member.company_id is distinct from contacts.company_id
 ),
 
 before as (

@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 import pytest
 
 from crm_migrate import database as db
-from crm_migrate import dbt_process, gates, left_out, legacy
+from crm_migrate import dbt_process, gate_checks, left_out, legacy
 from crm_migrate.dbt_process import Dbt
 from installation import Installation, built_templates, stock  # noqa: F401  # fixtures
 
@@ -176,7 +176,7 @@ def test_gate_finds_whatever_makes_a_test_fail_that_is_left_to_it(stock: Install
         of_gate = {dbt.manifest.nodes[key].name: id for key, id in left_out.tests_of_the_gates(dbt.manifest).items()}
         results = dbt.run("test", "--select", *of_gate)
     asked = [item for item in results if item.node.name in of_gate]
-    checks = {check.id: check.query for check in (*gates.read_checks("source"), *gates.read_checks("target"))}
+    checks = {check.id: check.query for check in (*gate_checks.read("source"), *gate_checks.read("target"))}
     assert {item.node.name: str(item.status) for item in asked} == dict.fromkeys(of_gate, "pass")
     found = legacy.detect(connection)
     tables = {table: f'"{found.table(table)}"' for table in OF_STAGING}

@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import crm_migrate
-from crm_migrate import cli, findings, gates, paths
+from crm_migrate import cli, findings, gate_checks, paths
 from crm_migrate.errors import MigrationError
 from crm_migrate.settings import PREFIX, Settings
 
@@ -97,12 +97,12 @@ def error_codes() -> set[str]:
 
 def test_every_code_exists() -> None:
     errors = error_codes()
-    checks = {check.code for gate in ("source", "target", "published") for check in gates.read_checks(gate)}  # type: ignore[arg-type]
+    checks = {check.code for gate in ("source", "target", "published") for check in gate_checks.read(gate)}  # type: ignore[arg-type]
     assert findings.warning_codes() < checks
     for guide in GUIDES:
         text = text_of(guide)
         assert set(re.findall(r"\bCRM-\d{3}\b", text)) <= errors, guide.name
-        shown = "|".join(gates.ENTITIES)
+        shown = "|".join(gate_checks.ENTITIES)
         named = {word for word in inline(text) if re.fullmatch(rf"(?:{shown})\.[a-z_]+", word)}
         named |= set(re.findall(r"--accept-warning ([a-z_.]+)", text))
         columns = {f"{table}.{name}" for table, name in (("contacts", "company_id"), ("deals", "contact_ids"))}

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import yaml
 
-from crm_migrate import control, cutover, demo_data, findings, gates, soda_scan, transform
+from crm_migrate import control, cutover, demo_data, findings, gate_checks, gates, soda_scan, transform
 from crm_migrate import database as db
 from crm_migrate.demo_data import Mess, spoil
 from crm_migrate.server import EmbeddedServer
@@ -99,7 +99,7 @@ def test_each_check_names_exactly_the_rows_that_were_spoiled(legacy: Connection,
 
     result = gates.run(settings, legacy, "source", RUN)
 
-    assert result.evaluated == result.expected == len(gates.read_checks("source"))
+    assert result.evaluated == result.expected == len(gate_checks.read("source"))
     for code, key in chosen.items():
         assert keys(legacy, code) - before[code] == {key}, code
         counted = next(finding for finding in result.findings if finding.code == code)
@@ -173,7 +173,7 @@ def test_demo_data_is_below_the_threshold_and_a_broken_entity_is_not(legacy: Con
     gates.run(settings, legacy, "source", RUN)
     good = findings.verdict(legacy, settings, RUN, {})
     assert good.go, good.reasons
-    assert set(good.entities) == set(gates.ENTITIES)
+    assert set(good.entities) == set(gate_checks.ENTITIES)
 
     legacy.execute("set session_replication_role = replica")
     rows = db.scalar(legacy, "select count(*) from public.tasks")
@@ -252,7 +252,7 @@ def test_target_gate_is_silent_on_what_was_built(built_2026: Connection, mapped:
     settings = mapped(built_2026)
     result = gates.run(settings, built_2026, "target", RUN)
     assert result.findings == ()
-    assert result.expected == result.evaluated == len(gates.read_checks("target"))
+    assert result.expected == result.evaluated == len(gate_checks.read("target"))
 
 
 def test_rows_that_people_mended_meanwhile_become_an_info(built_2026: Connection, mapped: MakeSettings) -> None:
@@ -375,7 +375,7 @@ def test_published_gate_reads_every_row_of_a_reference_that_the_server_does_not_
     stock.cut_over()
     cutover.validate(stock.connection, stock.settings)
     asked = [
-        (check, reference) for check in gates.read_checks("published") for reference in REFERENCE.findall(check.query)
+        (check, reference) for check in gate_checks.read("published") for reference in REFERENCE.findall(check.query)
     ]
     assert len({reference for _, reference in asked}) == len(asked) > 10
     # the demo's tasks have none, and -1 is no opportunity

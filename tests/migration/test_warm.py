@@ -29,14 +29,14 @@ NUMBERED = {"contact_organizations", "opportunity_participants"}
 
 
 class Meanwhile(Silent):
-    """Somebody who works while the apply lays its base: after the base, before the lock."""
+    """Somebody who works until the lock: when the base is laid, and when the source gate has been asked."""
 
-    def __init__(self, settings: Settings, statements: list[str]) -> None:
+    def __init__(self, settings: Settings, statements: dict[str, list[str]]) -> None:
         self.settings, self.statements = settings, statements
 
     def step_done(self, name: str, seconds: float, rows: int | None) -> None:
-        if name == "base":
-            work(self.settings, self.statements)
+        if name in self.statements:
+            work(self.settings, self.statements[name])
 
 
 def work(settings: Settings, statements: list[str]) -> None:
@@ -172,7 +172,8 @@ def test_warm_and_cold_end_in_the_same_state(
     # nearly every row may have a part in what changes
     monkeypatch.setattr(warm, "MOST_CHANGED", 100)
     template = request.getfixturevalue(f"template_{generation}")
-    before, after = edits(seed, generation, 14), edits(seed + 100, generation, 7)
+    before = edits(seed, generation, 14)
+    after = {"base": edits(seed + 100, generation, 7), "source_gate": edits(seed + 200, generation, 2)}
     with fresh_database(postgres, template=template) as here:
         settings = mapped(here, batch_size=40, threshold_percent=100.0)
         assert try_it(settings).verdict == "GO"
@@ -182,7 +183,7 @@ def test_warm_and_cold_end_in_the_same_state(
         here.close()
         with fresh_database(postgres, template=name) as there:
             other = replace(settings, dsn=there.info.dsn, backup_dir=tmp_path / "other")
-            work(other, after)
+            work(other, [statement for statements in after.values() for statement in statements])
             with db.connect(other) as connection:
                 cold = apply.run(connection, other, Silent(), cold=True)
             expected = state(there, cold.run_id)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from crm_migrate import findings, gates
+from crm_migrate import findings, gate_checks
 from crm_migrate.errors import Exit, UsageError
 
-GATES: tuple[gates.Gate, ...] = ("source", "target", "published")
+GATES: tuple[gate_checks.Gate, ...] = ("source", "target", "published")
 GOOD: dict[str, Any] = {
     "name": "SRC-DEALS-001 something is so",
     "attributes": {"code": "deals.odd", "entity": "deals", "severity": "warning", "why": "it matters"},
@@ -55,18 +55,18 @@ def write(folder: Path, *checks: Any, entity: str = "deals", text: str | None = 
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_every_gate_has_checks_of_every_entity(gate: gates.Gate) -> None:
-    assert {check.entity for check in gates.read_checks(gate)} == set(gates.ENTITIES)
+def test_every_gate_has_checks_of_every_entity(gate: gate_checks.Gate) -> None:
+    assert {check.entity for check in gate_checks.read(gate)} == set(gate_checks.ENTITIES)
 
 
 def test_ids_and_codes_are_unique_over_all_gates() -> None:
-    checks = [check for gate in GATES for check in gates.read_checks(gate)]
+    checks = [check for gate in GATES for check in gate_checks.read(gate)]
     assert len({check.id for check in checks}) == len(checks)
 
 
 @pytest.mark.parametrize("severity", sorted(WANTED))
 def test_the_codes_that_the_documentation_names_exist(severity: str) -> None:
-    known = {check.code for gate in GATES for check in gates.read_checks(gate) if check.severity == severity}
+    known = {check.code for gate in GATES for check in gate_checks.read(gate) if check.severity == severity}
     assert WANTED[severity] <= known
 
 
@@ -86,21 +86,21 @@ def test_the_codes_that_the_documentation_names_exist(severity: str) -> None:
     ],
 )
 def test_a_check_that_is_not_complete_is_refused(tmp_path: Path, check: Any, says: str) -> None:
-    with pytest.raises(gates.ChecksUnusable, match="cannot be used") as refused:
-        gates.read_checks("source", write(tmp_path, check))
+    with pytest.raises(gate_checks.ChecksUnusable, match="cannot be used") as refused:
+        gate_checks.read("source", write(tmp_path, check))
     assert says in refused.value.what
     assert refused.value.exit_code == Exit.NO_GO
 
 
 @pytest.mark.parametrize("text", ["", "{}", "checks for deals: []", "checks for deals:", "[1", "checks for pets: [1]"])
 def test_a_file_without_checks_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(gates.ChecksUnusable):
-        gates.read_checks("source", write(tmp_path, text=text))
+    with pytest.raises(gate_checks.ChecksUnusable):
+        gate_checks.read("source", write(tmp_path, text=text))
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(gates.ChecksUnusable, match="no file"):
-        gates.read_checks("source", tmp_path)
+    with pytest.raises(gate_checks.ChecksUnusable, match="no file"):
+        gate_checks.read("source", tmp_path)
 
 
 @pytest.mark.parametrize("part", ["id", "code"])
@@ -108,8 +108,8 @@ def test_an_id_or_a_code_twice_is_refused(tmp_path: Path, part: str) -> None:
     other = {**GOOD, "name": "SRC-DEALS-002 something else"}
     if part == "id":
         other = {**GOOD, "attributes": {**GOOD["attributes"], "code": "deals.other"}}
-    with pytest.raises(gates.ChecksUnusable, match=f"the {part} .* more than once"):
-        gates.read_checks("source", write(tmp_path, GOOD, other))
+    with pytest.raises(gate_checks.ChecksUnusable, match=f"the {part} .* more than once"):
+        gate_checks.read("source", write(tmp_path, GOOD, other))
 
 
 @pytest.mark.parametrize(

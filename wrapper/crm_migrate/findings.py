@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from crm_migrate import database, gates, rejected
+from crm_migrate import database, gate_checks, gates, rejected
 from crm_migrate.database import Connection
 from crm_migrate.errors import UsageError
 from crm_migrate.settings import Settings
@@ -91,7 +91,7 @@ def verdict(connection: Connection, settings: Settings, run_id: str, accepted: M
     with connection.transaction():
         rejected.record(connection, run_id)
     found = load(connection, run_id, accepted)
-    entities = {entity: _count(connection, run_id, entity, accepted) for entity in gates.ENTITIES}
+    entities = {entity: _count(connection, run_id, entity, accepted) for entity in gate_checks.ENTITIES}
     reasons = [
         f"Blocker {finding.id} ({finding.rows:,} row{'s' if finding.rows != 1 else ''}): {finding.message}"
         for finding in found
@@ -136,7 +136,7 @@ def warning_codes() -> frozenset[str]:
     return frozenset(
         check.code
         for gate in ("source", "target")
-        for check in gates.read_checks(gate)  # type: ignore[arg-type]  # literals of the loop
+        for check in gate_checks.read(gate)  # type: ignore[arg-type]  # literals of the loop
         if check.severity == "warning"
     )
 
@@ -222,7 +222,7 @@ def recheck_moved(connection: Connection, run_id: str, since_snapshot: str) -> i
 
 
 def _forget_mended(connection: Connection, run_id: str, code: str) -> list[str]:
-    check = next((check for check in gates.read_checks("source") if check.code == code), None)
+    check = next((check for check in gate_checks.read("source") if check.code == code), None)
     if check is None:
         return []
     return [

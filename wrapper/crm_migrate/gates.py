@@ -1,47 +1,31 @@
 """The gates: Soda asks the checks in `soda/`, and every row that it complains about is written down.
 
-Soda's word alone is not enough for a GO. The expected checks are read from the files by this module, and each of them
-must have been evaluated. Soda also counts no more rows than it samples, so the rows come from the check's own query.
+Soda's word alone is not enough for a GO. Each check of the files must have been evaluated. Soda also counts no more
+rows than it samples, so the rows come from the check's own query.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
-import yaml
 from psycopg import sql
 
-from crm_migrate import database, fault_points, parallel, paths, soda_scan
+from crm_migrate import database, fault_points, gate_checks, parallel, paths, soda_scan
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError, Passing
+from crm_migrate.gate_checks import Gate, GateCheck
 from crm_migrate.settings import Settings
 from crm_migrate.soda_scan import Answer, Question
 
-Gate = Literal["source", "target", "published"]
-SEVERITIES = ("blocker", "warning", "info")
-ENTITIES = ("companies", "contacts", "deals", "notes", "tasks")
 # a check sorts and joins in memory, and none of them writes
 _SESSION = {"work_mem": "64MB", "default_transaction_read_only": "on"}
 SAMPLE_KEYS = 5
-
-_PREFIXES = {"source": "SRC", "target": "TGT", "published": "PUB"}
-_NAME = re.compile(r"(?P<id>(?P<gate>[A-Z]{3})-(?P<entity>[A-Z]+)-[0-9]{3}) (?P<sentence>\S.*)")
-_CODE = re.compile(r"[a-z]+\.[a-z0-9_]+")
-# libyaml reads them ten times as fast, where it is there
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class ChecksUnusable(MigrationError):
-    """The files of a gate are missing, empty or wrong: nothing could be said about the data."""
-
-    code, exit_code = "CRM-330", Exit.NO_GO
 
 
 class GateIncomplete(MigrationError):
@@ -54,20 +38,6 @@ class GateInterrupted(GateIncomplete, Passing):
     """Soda's connection was lost: the same gate is asked again."""
 
     code, exit_code = "CRM-332", Passing.exit_code
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    """One check of a file: what it is called, what it means, and the query that names the rows that fail."""
-
-    id: str
-    sentence: str
-    code: str
-    entity: str
-    severity: str
-    why: str
-    query: str
-    file: str
 
 
 @dataclass(frozen=True)
@@ -101,22 +71,34 @@ class GateResult:
 
 
 def run(
-    settings: Settings, connection: Connection, gate: Gate, run_id: str, *, folder: Path | None = None
+    settings: Settings,
+    connection: Connection,
+    gate: Gate,
+    run_id: str,
+    *,
+    folder: Path | None = None,
+    standing: Collection[str] = (),
 ) -> GateResult:
     """Evaluate every check of a gate and write its findings down; what the gate found before is replaced.
 
     Args:
         folder: where the gates' folders are; the project's `soda/` unless a test has its own.
+        standing: codes of checks that this run has asked already and whose answer would be the same.
 
     Raises:
         ChecksUnusable: the files do not say what is to be checked.
         GateIncomplete: not every check was evaluated.
     """
-    checks = read_checks(gate, folder or paths.SODA)
+    checks = gate_checks.read(gate, folder or paths.SODA)
     with _one_snapshot(connection) as snapshot:
         connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
-        connection.execute("delete from crm_migration.finding_rows where run_id = %s and gate = %s", [run_id, gate])
-        named = _name_rows(settings, connection, gate, run_id, checks, snapshot)
+        connection.execute(
+            "delete from crm_migration.finding_rows where run_id = %s and gate = %s and code <> all(%s)",
+            [run_id, gate, sorted(standing)],
+        )
+        asked = [check for check in checks if check.code not in standing]
+        answers = dict(zip(asked, _name_rows(settings, connection, gate, run_id, asked, snapshot), strict=True))
+        named = [answers.get(check) or _named_before(connection, gate, run_id, check) for check in checks]
         evaluate(gate, [_question(settings, check) for check in checks], [found.answer for found in named])
         fault_points.reached(f"gate.{gate}.evaluated")
         findings = tuple(
@@ -126,83 +108,6 @@ def run(
         )
     fault_points.reached(f"gate.{gate}.recorded")
     return GateResult(gate, len(checks), len(checks), 0, findings)
-
-
-def read_checks(gate: Gate, folder: Path = paths.SODA) -> tuple[GateCheck, ...]:
-    """Read the checks of a gate, as strictly as they will be counted.
-
-    Raises:
-        ChecksUnusable: no files, an empty file, no checks, an id or a code twice, an attribute missing.
-    """
-    files = sorted((folder / gate).glob("*.yml"))
-    if not files:
-        raise _unusable(folder / gate, "there is no file of checks")
-    checks = tuple(check for file in files for check in _read_file(gate, file))
-    for part in ("id", "code"):
-        values = [getattr(check, part) for check in checks]
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
-            raise _unusable(folder / gate, f"the {part} {', '.join(twice)} is there more than once")
-    return checks
-
-
-def _read_file(gate: Gate, file: Path) -> Iterator[GateCheck]:
-    try:
-        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  # a safe one
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _unusable(file, f"it cannot be read: {error}") from error
-    if not isinstance(document, Mapping) or not document:
-        raise _unusable(file, "it is empty")
-    for heading, entries in document.items():
-        entity = str(heading).removeprefix("checks for ")
-        if entity not in ENTITIES or entity != file.stem:
-            raise _unusable(file, f"its heading is {heading!r}, not 'checks for {file.stem}'")
-        if not isinstance(entries, list) or not entries:
-            raise _unusable(file, "it has no checks")
-        for entry in entries:
-            yield _read_check(gate, entity, entry, file)
-
-
-def _read_check(gate: Gate, entity: str, entry: Any, file: Path) -> GateCheck:
-    body = entry.get("failed rows") if isinstance(entry, Mapping) and len(entry) == 1 else None
-    if not isinstance(body, Mapping):
-        raise _unusable(file, f"only 'failed rows' checks can name their rows, not {str(entry)[:60]!r}")
-    name, attributes, query = body.get("name"), body.get("attributes"), body.get("fail query")
-    extra = set(body) - {"name", "attributes", "fail query"}
-    if extra:
-        raise _unusable(file, f"{name} has a key that is not known: {', '.join(sorted(map(str, extra)))}")
-    matched = _NAME.fullmatch(str(name))
-    if not matched or matched["gate"] != _PREFIXES[gate] or matched["entity"].lower() != entity:
-        raise _unusable(file, f"the name {name!r} is not like '{_PREFIXES[gate]}-{entity.upper()}-001 sentence'")
-    if not isinstance(attributes, Mapping):
-        raise _unusable(file, f"{matched['id']} has no attributes")
-    missing = {"code", "entity", "severity", "why"} - {key for key, value in attributes.items() if value}
-    if missing:
-        raise _unusable(file, f"{matched['id']} has no {', '.join(sorted(missing))}")
-    if attributes["severity"] not in SEVERITIES or attributes["entity"] != entity:
-        raise _unusable(file, f"{matched['id']} has an unknown severity or another entity than its file")
-    if not _CODE.fullmatch(str(attributes["code"])) or not str(attributes["code"]).startswith(f"{entity}."):
-        raise _unusable(file, f"{matched['id']} has the code {attributes['code']!r}, which is not like '{entity}.word'")
-    if not isinstance(query, str) or not query.strip():
-        raise _unusable(file, f"{matched['id']} has no fail query")
-    return GateCheck(
-        id=matched["id"],
-        sentence=matched["sentence"],
-        code=str(attributes["code"]),
-        entity=entity,
-        severity=str(attributes["severity"]),
-        why=str(attributes["why"]),
-        query=query.strip().rstrip(";"),
-        file=file.name,
-    )
-
-
-def _unusable(file: Path, why: str) -> ChecksUnusable:
-    return ChecksUnusable(
-        f"The checks in {file} cannot be used: {why}.",
-        why="What is not checked cannot be a GO.",
-        next="Correct the file, or install the program again.",
-    )
 
 
 @contextlib.contextmanager
@@ -266,6 +171,15 @@ def _name_rows(
         ) from error
 
 
+def _named_before(connection: Connection, gate: Gate, run_id: str, check: GateCheck) -> _Named:
+    kept = sql.SQL("from crm_migration.finding_rows where run_id = {} and gate = {} and code = {}").format(
+        *map(sql.Literal, (run_id, gate, check.code))
+    )
+    rows = int(database.scalar(connection, sql.SQL("select count(*) {}").format(kept)))
+    first = connection.execute(sql.SQL("select row_key {} limit {}").format(kept, sql.Literal(soda_scan.ROWS)))
+    return _Named(rows, [row[0] for row in first])
+
+
 def _copy_rows(reader: Connection, connection: Connection, writing: threading.Lock, query: sql.Composed) -> _Named:
     first: list[str] = []
     with reader.cursor().copy(sql.SQL("copy ({}) to stdout").format(query)) as found:
@@ -297,7 +211,7 @@ def _rows_of(settings: Settings, gate: Gate, run_id: str, check: GateCheck) -> s
             *map(sql.Literal, (run_id, gate, check.code, check.entity, check.severity))
         )
         + sql.SQL(" coalesce(row_key::text, 'null') as row_key from (\n")
-        + sql.SQL(_query(settings, check))  # the text of a file of the project
+        + sql.SQL(gate_checks.query_of(settings, check))  # the text of a file of the project
         + sql.SQL("\n) as named) as failing")
     )
 
@@ -381,9 +295,5 @@ def _message(check: GateCheck) -> tuple[str, str]:
     return said, hint if check.severity == "warning" else ""
 
 
-def _query(settings: Settings, check: GateCheck) -> str:
-    return database.renamed(check.query, settings.rename)
-
-
 def _question(settings: Settings, check: GateCheck) -> Question:
-    return Question(check.entity, f"{check.id} {check.sentence}", _query(settings, check))
+    return Question(check.entity, f"{check.id} {check.sentence}", gate_checks.query_of(settings, check))

@@ -218,10 +218,10 @@ def is_done(connection: Connection, run_id: str, name: str) -> bool:
     )
 
 
-def reopen(connection: Connection, run_id: str, name: str) -> None:
-    """Have a step done again that was done."""
+def reopen(connection: Connection, run_id: str, *names: str) -> None:
+    """Have steps done again that were done."""
     connection.execute(
-        "update crm_migration.steps set state = 'pending' where run_id = %s and name = %s", [run_id, name]
+        "update crm_migration.steps set state = 'pending' where run_id = %s and name = any(%s)", [run_id, list(names)]
     )
 
 

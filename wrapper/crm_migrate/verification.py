@@ -123,7 +123,7 @@ def _keys(connection: Connection, pair: Pair, run_id: str, wanted: int, seed: in
     query = sql.SQL(
         "select id from {} as legacy where not exists (select from crm_migration.rejected_records"
         " where run_id = %s and model = %s and key_value = legacy.id)"
-        " order by md5(%s || ':' || id), id limit %s"
+        " order by pg_catalog.hashint8extended(id, pg_catalog.hashtextextended(%s, 0)), id limit %s"
     ).format(pair.archived)
     return [row[0] for row in connection.execute(query, [run_id, pair.model, f"{seed}:{pair.entity}", wanted])]
 

@@ -102,10 +102,15 @@ def resume(connection: Connection, settings: Settings, run: Run) -> tuple[Run, L
     return ledger.resume(connection, run), LegacySchema.from_json(run.summary["legacy"])
 
 
-def unlocked_meanwhile(connection: Connection, run: Run) -> bool:
-    """Whether people may have worked since the run took the lock: what it built is out of date then."""
-    return (
-        ledger.is_done(connection, run.run_id, "lock")
-        and lock.owner(connection) is None
-        and not cutover.is_done(connection, run.run_id)
-    )
+def is_out_of_date(connection: Connection, run: Run) -> bool:
+    """Whether an unfinished run cannot be gone on with before its cutover.
+
+    People may have worked since it took the lock; and before its lock it is no more than its dry run, of which there
+    may be a newer one.
+    """
+    if cutover.is_done(connection, run.run_id):
+        return False
+    if ledger.is_done(connection, run.run_id, "lock"):
+        return lock.owner(connection) is None
+    newest = ledger.latest(connection, "dry-run", states=("passed", "no_go"))
+    return newest is not None and newest.run_id != run.dry_run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
@@ -21,11 +22,13 @@ from crm_migrate import (
     lock,
     outcomes,
     put_back,
+    standing,
     trial_restore,
     verification,
 )
 from crm_migrate.database import Connection
 from crm_migrate.errors import Exit, MigrationError, NoGo
+from crm_migrate.gate_checks import Gate
 from crm_migrate.ledger import Work
 from crm_migrate.observer import Observer
 from crm_migrate.reports import ApplyReport, apply_report, plain
@@ -42,6 +45,7 @@ WARM_STEPS = (
     "doctor",
     "base",
     "sources",
+    "source_gate",
     "lock",
     "changes",
     "backup",
@@ -77,7 +81,7 @@ STEPS = (
 
 
 class GateSaysNo(NoGo):
-    """Under the lock the checks said no; the lock is released and the legacy database is as it was."""
+    """The checks said no, under the lock or before it; the CRM is open and the legacy database is as it was."""
 
     code = "CRM-302"
 
@@ -120,8 +124,7 @@ def run(
     stages.install(connection, settings)
     lock.claim(connection)
     run = ledger.latest(connection, "apply", states=ledger.UNFINISHED)
-    if run is not None and run.cutover_at is None and admission.unlocked_meanwhile(connection, run):
-        # people have worked since: what was built is out of date
+    if run is not None and run.cutover_at is None and admission.is_out_of_date(connection, run):
         ledger.set_run(connection, run.run_id, state="failed", finished_at="now")
         run = None
     resumed = run is not None
@@ -152,9 +155,10 @@ def _until_cutover(stage: Stage, deadline: datetime | None) -> None:
             lock.acquire(connection, settings, run_id=run.run_id)
         elif warm is not None:
             # what another process laid down is of no use to this one
-            ledger.reopen(connection, run.run_id, "base")
+            ledger.reopen(connection, run.run_id, "base", "source_gate")
             stage.step("base", warm.lay_base)
             stage.step("sources", warm.read_models)
+            stage.step("source_gate", lambda work: pass_source_gate(stage, warm, work))
         stage.step("lock", lambda work: take_lock(stage, work))
         if warm is not None:
             stage.step("changes", warm.find_changes)
@@ -248,7 +252,7 @@ def _build(stage: Stage, warm: Warm | None) -> None:
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
         stage.step("tests", lambda work: stages.ask_tests(stage, work))
-    stage.step("gates", lambda work: pass_gates(stage, work))
+    stage.step("gates", lambda work: pass_gates(stage, work, {} if warm is None else warm.standing))
 
 
 def copy_archive(stage: Stage, work: Work) -> None:
@@ -256,23 +260,42 @@ def copy_archive(stage: Stage, work: Work) -> None:
     work.rows = archive.copy(stage.connection, stage.legacy, stage.settings)
 
 
-def pass_gates(stage: Stage, work: Work) -> None:
-    """Source and target gate under the lock, with the acceptances of the dry run.
+def pass_source_gate(stage: Stage, warm: Warm, work: Work) -> None:
+    """Source gate before the lock: nobody is locked out for a NO-GO, and what stands is not asked again.
 
     Raises:
         GateSaysNo: lists the reasons.
     """
+    warm.reads = standing.read_by(stage.connection, stage.settings, "source")
+    _ask_gates(stage, work, {"source": ()}, when="Before the lock", state=stages.OPEN)
+
+
+def pass_gates(stage: Stage, work: Work, standing_by_gate: Mapping[Gate, Collection[str]]) -> None:
+    """Source and target gate under the lock, with the acceptances of the dry run.
+
+    Args:
+        standing_by_gate: codes of checks that were asked before the lock, about what nobody changed since.
+
+    Raises:
+        GateSaysNo: lists the reasons.
+    """
+    asked: dict[Gate, Collection[str]] = {"source": (), "target": (), **standing_by_gate}
+    _ask_gates(stage, work, asked, when="Under the lock", state=stages.UNLOCKED)
+
+
+def _ask_gates(
+    stage: Stage, work: Work, standing_by_gate: Mapping[Gate, Collection[str]], *, when: str, state: str
+) -> None:
     checks = {}
-    under_lock: tuple[gates.Gate, ...] = ("source", "target")
-    for gate in under_lock:
-        dry_run.run_gate(stage, gate, work)
+    for gate, codes in standing_by_gate.items():
+        dry_run.run_gate(stage, gate, work, standing=codes)
         checks[gate] = work.detail.pop("checks")
     verdict = findings.verdict(stage.connection, stage.settings, stage.run.run_id, stage.run.accepted)
     work.detail |= {"checks": checks, "reasons": list(verdict.reasons)}
     if not verdict.go:
         raise GateSaysNo(
-            "Under the lock the checks said NO-GO. " + " ".join(verdict.reasons[:5]),
-            state=stages.UNLOCKED,
+            f"{when} the checks said NO-GO. " + " ".join(verdict.reasons[:5]),
+            state=state,
             next="crm-migrate dry-run",
         )
 

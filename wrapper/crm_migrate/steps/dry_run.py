@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 
 from psycopg import sql
@@ -29,6 +29,7 @@ from crm_migrate.access import AccessState
 from crm_migrate.cutover import CutoverResult
 from crm_migrate.database import Connection
 from crm_migrate.errors import MigrationError
+from crm_migrate.gate_checks import Gate
 from crm_migrate.ledger import Run, Work
 from crm_migrate.observer import Observer
 from crm_migrate.reports import DryRunReport, dry_run_report
@@ -202,14 +203,14 @@ def check_seeds(stage: Stage, work: Work) -> None:
     stages.have_tools(stage, work)
 
 
-def run_gate(stage: Stage, gate: gates.Gate, work: Work) -> None:
-    """Let Soda check, and keep what it counted."""
-    result = gates.run(stage.settings, stage.connection, gate, stage.run.run_id)
+def run_gate(stage: Stage, gate: Gate, work: Work, *, standing: Collection[str] = ()) -> None:
+    """Let Soda check, and keep what it counted, and how many checks had their answer already."""
+    result = gates.run(stage.settings, stage.connection, gate, stage.run.run_id, standing=standing)
     work.detail["checks"] = {
         "expected": result.expected,
         "evaluated": result.evaluated,
         "errored": result.errored,
-    }
+    } | ({"standing": len(standing)} if standing else {})
 
 
 def rehearse_cutover(stage: Stage, locked: AccessState) -> CutoverResult:

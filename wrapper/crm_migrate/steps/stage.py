@@ -33,6 +33,7 @@ from crm_migrate.observer import Observer
 from crm_migrate.settings import Settings
 
 UNLOCKED = "The CRM is unlocked again and its tables are as they were."
+OPEN = "The CRM is not locked; its tables are as they were."
 
 
 @dataclass(frozen=True)

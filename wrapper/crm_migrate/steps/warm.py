@@ -34,6 +34,7 @@ from crm_migrate import (
     pairs,
     redo,
     row_versions,
+    standing,
     transform,
     trial_restore,
 )
@@ -42,9 +43,11 @@ from crm_migrate.compiled import Model
 from crm_migrate.content import TableContent
 from crm_migrate.database import Connection
 from crm_migrate.errors import MigrationError
+from crm_migrate.gate_checks import Gate
 from crm_migrate.ledger import Work
 from crm_migrate.row_versions import Changes
 from crm_migrate.settings import Settings
+from crm_migrate.standing import Reads
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
 
@@ -85,6 +88,7 @@ class Warm:
     base: Base | None = None
     build_changes: Mapping[str, Changes] = field(default_factory=dict)
     base_changes: Mapping[str, Changes] = field(default_factory=dict)
+    reads: Reads = field(default_factory=dict)
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
@@ -199,6 +203,12 @@ class Warm:
     def _goes_on(self, stage: Stage) -> bool:
         # asked beside the build, too, where its connection must not be used
         return is_warm(ledger.get(stage.connection, stage.run.run_id).summary)
+
+    @property
+    def standing(self) -> dict[Gate, frozenset[str]]:
+        """The checks that were asked before the lock and read nothing that changed since the base was laid."""
+        unchanged = {relation for relation, found in self.base_changes.items() if not found.changed}
+        return {"source": standing.standing(self.reads, unchanged)} if self.goes_on else {}
 
     def transform(self, stage_name: str, work: Work) -> None:
         """Make anew what the changed rows have a part in."""

@@ -18,7 +18,7 @@ from crm_migrate.errors import Interrupted, MigrationError, Stopped
 from crm_migrate.ledger import Run
 from crm_migrate.steps import persistence
 from crm_migrate.steps.deadline import DeadlinePassed
-from crm_migrate.steps.stage import UNLOCKED, Stage
+from crm_migrate.steps.stage import OPEN, UNLOCKED, Stage
 
 _GO_ON = "crm-migrate apply goes on; crm-migrate unlock gives up the run and opens the CRM."
 
@@ -69,7 +69,7 @@ def _state(stage: Stage) -> str:
     if done:
         return "The new tables are published; the CRM is locked until the run has gone on."
     if lock.owner(stage.connection) is None:
-        return "The CRM is not locked; its tables are as they were."
+        return OPEN
     return "The CRM is locked; its tables are as they were. Finished batches are kept."
 
 

@@ -59,7 +59,7 @@ DELAYED_OPEN = (
 
 # what a phase is called, and the steps that make it up
 MOVE: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("Getting ready", ("doctor", "base", "lock", "changes")),
+    ("Getting ready", ("doctor", "base", "source_gate", "lock", "changes")),
     ("Making a safety copy", ("backup", "archive")),
     ("Building the new records", ("sources", "transform_stage_1", "transform_stage_1_5", "prepare")),
     ("Checking the new records", ("tests", "gates")),

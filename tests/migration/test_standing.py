@@ -1,0 +1,227 @@
+"""Checks that were asked before the lock: those about what nobody wrote since are not asked again, all others are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from crm_migrate import control, gate_checks, gates, ledger, standing, transform
+from crm_migrate import database as db
+from crm_migrate.observer import Silent
+from crm_migrate.settings import Settings
+from crm_migrate.steps import apply, dry_run, stage, verify
+from running import unlocked
+
+Connection = psycopg.Connection[Any]
+MakeSettings = Callable[..., Settings]
+
+RUN = "20261121-000000-test"
+TABLES = {f'"public"."{name}"' for name in ("companies", "contacts", "deals", "deal_notes", "contact_notes", "tasks")}
+# an info, which alone says no NO-GO
+LATE = (
+    "update public.deals set contact_ids = '{}', name = 'late'"
+    " where id = (select max(id) from public.deals where contact_ids <> '{}')"
+)
+REFERRED = {'"public"."sales"', '"public"."tags"'}
+
+
+@pytest.fixture
+def sourced(legacy_2026: Connection, mapped: MakeSettings) -> tuple[Connection, Settings]:
+    """A legacy CRM with the views and mappings that the source gate reads."""
+    settings = mapped(legacy_2026)
+    control.install(legacy_2026, settings)
+    control.begin_build(legacy_2026, RUN, settings.batch_size)
+    transform.build(settings, RUN, "sources_only")
+    return legacy_2026, settings
+
+
+def test_the_planner_tells_what_each_check_reads(sourced: tuple[Connection, Settings]) -> None:
+    crm, settings = sourced
+    reads = standing.read_by(crm, settings, "source")
+    assert set(reads) == {check.code for check in gate_checks.read("source")}
+    assert reads["deals.dangling_contact"] == frozenset({'"public"."deals"', '"public"."contacts"'})
+    assert reads["deals.unmapped_stage"] == frozenset({'"public"."deals"', '"crm_build"."stage_mapping"'})
+    assert reads["notes.without_text"] == frozenset({'"public"."deal_notes"', '"public"."contact_notes"'})
+    assert None not in reads.values()
+    # each depends on a table of its own entity, at least
+    entity = {check.code: check.entity.removesuffix("s") for check in gate_checks.read("source")}
+    alone = {code for code, tables in reads.items() if not any(entity[code] in table for table in tables or ())}
+    # of a column that cannot be null the planner knows it
+    assert alone == {"tasks.without_contact"}
+
+
+def test_a_check_stands_when_nothing_that_it_reads_was_written(sourced: tuple[Connection, Settings]) -> None:
+    crm, settings = sourced
+    reads = standing.read_by(crm, settings, "source")
+    assert standing.standing(reads, TABLES | REFERRED) == set(reads)
+    assert standing.standing(reads, set()) == {code for code, tables in reads.items() if not tables}
+    without_contacts = standing.standing(reads, (TABLES | REFERRED) - {'"public"."contacts"'})
+    assert "deals.dangling_contact" not in without_contacts
+    assert "contacts.blank_name" not in without_contacts
+    assert "deals.negative_amount" in without_contacts
+    # the mappings cannot change in a run
+    assert "deals.unmapped_stage" in without_contacts
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select public.of_something(id)::text as row_key from public.deals",
+        "select id::text as row_key from public.deals where public.of_something(id) = 1",
+        "select found::text as row_key from public.of_something(1) as found",
+        'select "Odd".of_something(id)::text as row_key from public.deals',
+        "select id::text as row_key from public.seen",
+    ],
+)
+def test_of_what_a_function_reads_nothing_is_known(legacy_2026: Connection, query: str) -> None:
+    legacy_2026.execute(
+        """
+        create schema "Odd";
+        create function public.of_something(id bigint) returns bigint language plpgsql stable
+        as $$ begin return (select count(*) from public.contacts where company_id = id); end $$;
+        create function "Odd".of_something(id bigint) returns bigint language plpgsql stable
+        as $$ begin return (select count(*) from public.contacts where company_id = id); end $$;
+        create view public.seen as select id from public.deals where public.of_something(id) > 0
+        """
+    )
+    assert standing._tables_of(legacy_2026, query) is None
+    assert standing._tables_of(legacy_2026, "select id::text as row_key from public.deals") == frozenset(
+        {'"public"."deals"'}
+    )
+
+
+def test_what_stands_is_told_again_and_not_asked(sourced: tuple[Connection, Settings]) -> None:
+    crm, settings = sourced
+    before = gates.run(settings, crm, "source", RUN)
+    rows = "select count(*) from crm_migration.finding_rows where run_id = %s"
+    named = db.scalar(crm, rows, [RUN])
+    crm.execute("set session_replication_role = replica")
+    crm.execute("update public.deals set amount = -1; update public.contacts set first_name = null, last_name = null")
+    codes = {check.code for check in gate_checks.read("source")}
+
+    again = gates.run(settings, crm, "source", RUN, standing=codes)
+    assert again == before
+    assert db.scalar(crm, rows, [RUN]) == named
+
+    asked = gates.run(settings, crm, "source", RUN, standing=codes - {"deals.negative_amount"})
+    counted = {finding.code: finding.rows for finding in asked.findings}
+    assert counted["deals.negative_amount"] == db.scalar(crm, "select count(*) from public.deals")
+    assert counted.get("contacts.blank_name") == {one.code: one.rows for one in before.findings}.get(
+        "contacts.blank_name"
+    )
+
+
+class Meanwhile(Silent):
+    """Somebody who works when a step is done."""
+
+    def __init__(self, crm: Connection, step: str, statement: str) -> None:
+        self.crm, self.step, self.statement = crm, step, statement
+
+    def step_done(self, name: str, seconds: float, rows: int | None) -> None:
+        if name == self.step:
+            self.crm.execute(self.statement.encode())
+
+
+def checks_of(crm: Connection, run_id: str, step: str) -> Any:
+    """What a step wrote down of its checks."""
+    return next(one.detail["checks"] for one in ledger.steps(crm, run_id) if one.name == step)
+
+
+def is_found(crm: Connection, run_id: str) -> bool:
+    """Whether the run knows of the deal that lost its contacts late."""
+    query = (
+        "select exists (select from crm_migration.finding_rows inner join public.deals on deals.id::text = row_key"
+        " where run_id = %s and code = 'deals.without_contact' and deals.name = 'late')"
+    )
+    return bool(db.scalar(crm, query, [run_id]))
+
+
+def go(settings: Settings, observer: Silent) -> str:
+    """Apply on a connection of its own; returns the run's id."""
+    with db.connect(settings) as connection:
+        return apply.run(connection, settings, observer).run_id
+
+
+def test_a_quiet_evening(kept_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(kept_2026)
+    kept_2026.execute("update public.deals set amount = 4711 where id = (select min(id) from public.deals)")
+    run_id = go(settings, Silent())
+    all_of_them = len(gate_checks.read("source"))
+    before, under = checks_of(kept_2026, run_id, "source_gate"), checks_of(kept_2026, run_id, "gates")
+    assert before["source"] == {"expected": all_of_them, "evaluated": all_of_them, "errored": 0}
+    assert under["source"] == {**before["source"], "standing": all_of_them}
+    assert "standing" not in under["target"]
+    assert verify.run(kept_2026, settings).ok
+
+
+def test_who_works_until_the_lock_is_seen(kept_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(kept_2026)
+    run_id = go(settings, Meanwhile(kept_2026, "source_gate", LATE))
+    assert is_found(kept_2026, run_id)
+    under = checks_of(kept_2026, run_id, "gates")["source"]
+    assert 0 < under["standing"] < under["expected"] == under["evaluated"]
+
+
+def test_who_spoils_it_after_the_checks_is_heard_under_the_lock(kept_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(kept_2026)
+    spoil = "update public.tasks set type = 'unheard of'"
+    with pytest.raises(apply.GateSaysNo, match="Under the lock") as no:
+        go(settings, Meanwhile(kept_2026, "source_gate", spoil))
+    assert "tasks" in no.value.what
+    assert no.value.state == stage.UNLOCKED
+    assert unlocked(kept_2026)
+
+
+def test_a_no_before_the_lock_locks_nobody_out(kept_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(kept_2026)
+    kept_2026.execute("update public.tasks set type = 'unheard of'")
+    with pytest.raises(apply.GateSaysNo, match="Before the lock") as no:
+        go(settings, Silent())
+    assert no.value.state == stage.OPEN
+    run = ledger.latest(kept_2026, "apply")
+    assert run is not None
+    assert (run.state, run.locked_at) == ("failed", None)
+    # the next one begins at the beginning
+    kept_2026.execute("update public.tasks set type = 'call'")
+    with db.connect(settings) as connection:
+        assert dry_run.run(connection, settings, Silent(), accepted={}).verdict == "GO"
+    go(settings, Silent())
+    assert verify.run(kept_2026, settings).ok
+
+
+def test_what_another_process_asked_is_asked_again(kept_2026: Connection, mapped: MakeSettings) -> None:
+    settings = mapped(kept_2026)
+
+    class Killed(Silent):
+        def step_done(self, name: str, seconds: float, rows: int | None) -> None:
+            if name == "source_gate":
+                raise KeyboardInterrupt
+
+    with pytest.raises(Exception, match="interrupted"):
+        go(settings, Killed())
+    kept_2026.execute(LATE)
+    run_id = go(settings, Silent())
+    gate = next(one for one in ledger.steps(kept_2026, run_id) if one.name == "source_gate")
+    assert gate.attempts == 2
+    assert is_found(kept_2026, run_id)
+
+
+def test_a_check_that_is_new_is_asked(
+    sourced: tuple[Connection, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm, settings = sourced
+    folder = tmp_path / "soda"
+    (folder / "source").mkdir(parents=True)
+    check = {
+        "name": "SRC-DEALS-001 is asked",
+        "attributes": {"code": "deals.one", "entity": "deals", "severity": "info", "why": "a test"},
+        "fail query": "select id::text as row_key from public.deals",
+    }
+    (folder / "source" / "deals.yml").write_text(yaml.safe_dump({"checks for deals": [{"failed rows": check}]}))
+    result = gates.run(settings, crm, "source", RUN, folder=folder, standing={"deals.other"})
+    assert [finding.rows for finding in result.findings] == [db.scalar(crm, "select count(*) from public.deals")]
