@@ -23,10 +23,7 @@ excluded as (
 ),
 
 doubtful as (
-    select coalesce(legacy.id, live.key) as key
-    from {archived} as legacy
-    full join live on live.key = legacy.id
-    where legacy.id is null or live.key is null
+    {unmatched}
     union
     select key
     from live

@@ -5,7 +5,6 @@ select id as key from {deals}
 union all
 select kept.deal_id from crm_build.int_deals__contacts as kept inner join {contacts} as contacts on contacts.id = kept.contact_id
 union all
-select deals.deal_id
-from crm_build.stg_legacy__deals as deals
-cross join lateral unnest(deals.contact_ids) as member (contact_id)
+select member.deal_id
+from (select deal_id, unnest(contact_ids) as contact_id from crm_build.stg_legacy__deals) as member
 inner join {contacts} as contacts on contacts.id = member.contact_id

@@ -157,6 +157,11 @@ def scalar(connection: Connection, query: Query, params: Any = None) -> Any:
     return None if row is None else row[0]
 
 
+def count(connection: Connection, table: sql.Composable) -> int:
+    """Rows of a table, one by one."""
+    return int(scalar(connection, sql.SQL("select count(*) from {}").format(table)))
+
+
 def exists(connection: Connection, relation: str) -> bool:
     """Whether a relation of this qualified name exists."""
     return bool(scalar(connection, "select to_regclass(%s) is not null", [relation]))

@@ -162,10 +162,7 @@ def require_warnings(accepted: Mapping[str, str]) -> None:
 
 
 def _count(connection: Connection, run_id: str, entity: str, accepted: Mapping[str, str]) -> EntityCount:
-    rows = sum(
-        int(database.scalar(connection, sql.SQL("select count(*) from {}").format(sql.Identifier("crm_build", name))))
-        for name in _ROWS[entity]
-    )
+    rows = sum(database.count(connection, sql.Identifier("crm_build", name)) for name in _ROWS[entity])
     found = database.rows(
         connection,
         """

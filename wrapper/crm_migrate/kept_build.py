@@ -86,14 +86,9 @@ def why_not(connection: Connection, run_id: str) -> str | None:
             " group by model order by model",
             [run_id],
         ).fetchall()
-        if counted != _count(connection, model)
+        if counted != database.count(connection, sql.Identifier(BUILD_SCHEMA, model))
     ]
     return f"{', '.join(changed)} of the kept build is not what the dry run left" if changed else None
-
-
-def _count(connection: Connection, model: str) -> int:
-    query = sql.SQL("select count(*) from {}").format(sql.Identifier(BUILD_SCHEMA, model))
-    return int(database.scalar(connection, query))
 
 
 def adopt(connection: Connection, dry_run_id: str, run_id: str) -> None:

@@ -134,7 +134,7 @@ def visibility(connection: Connection) -> Check:
 
 def _seen(connection: Connection, table: sql.Identifier) -> str:
     # the planner's count knows nothing of policies: as close to the true number as this role can come
-    seen = int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))
+    seen = database.count(connection, table)
     true = int(
         database.scalar(
             connection,

@@ -141,11 +141,7 @@ def remember_end(connection: Connection, run_id: str, settings: Settings) -> Non
     connection.execute("drop table pg_temp.crm_migrate_objects_before")
     for phase, tables in preflight.NEW_TABLES.items():
         counted = sum(
-            database.scalar(
-                connection,
-                sql.SQL("select count(*) from {}").format(sql.Identifier("public", settings.rename.get(table, table))),
-            )
-            for table in tables
+            database.count(connection, sql.Identifier("public", settings.rename.get(table, table))) for table in tables
         )
         connection.execute(
             "insert into crm_migration.migration_history (phase, name, run_id, rows) values (%s, %s, %s, %s)",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from crm_migrate.compiled import Model
 from crm_migrate.database import Connection
 from crm_migrate.dbt_process import BUILD_SCHEMA
 from crm_migrate.settings import Settings
+from crm_migrate.turns import Turns
 
 FOLDER = paths.SQL / "redo"
 LEDGER = "crm_migration"
@@ -91,7 +92,7 @@ def run(
     *,
     stage: str,
 ) -> dict[str, float]:
-    """Bring the models of a stage up to date, each in one transaction, two at a time.
+    """Bring the models of a stage up to date, each in one transaction, two at a time, the longest chain first.
 
     Args:
         models: all of them, parents first; those of earlier stages are up to date.
@@ -100,25 +101,21 @@ def run(
     Returns:
         Seconds by model.
     """
-    seconds: dict[str, float] = {}
-    done = {model.name for model in models if model.stage != stage}
-    waiting = [model for model in models if model.stage == stage]
-    while waiting:
-        free = [model for model in waiting if model.models <= done]
-        found = parallel.run(
+    asked = {model.name: model for model in models if model.stage == stage}
+    turns = Turns({name: model.models for name, model in asked.items()})
+
+    def one(connection: Connection) -> tuple[str, float]:
+        with turns.take() as name:
+            return name, redo(connection, run_id, asked[name], changes)
+
+    return dict(
+        parallel.run(
             settings,
-            [_piece(run_id, model, changes) for model in free],
+            [one] * len(asked),
             session={"search_path": f"{BUILD_SCHEMA}, public, extensions"},
             application="crm-migrate redo",
         )
-        seconds |= {model.name: one for model, one in zip(free, found, strict=True)}
-        done |= {model.name for model in free}
-        waiting = [model for model in waiting if model.name not in done]
-    return seconds
-
-
-def _piece(run_id: str, model: Model, changes: Mapping[str, str]) -> Callable[[Connection], float]:
-    return lambda connection: redo(connection, run_id, model, changes)
+    )
 
 
 def redo(connection: Connection, run_id: str, model: Model, changes: Mapping[str, str]) -> float:

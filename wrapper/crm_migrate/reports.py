@@ -210,7 +210,7 @@ def _count_legacy(connection: Connection, schema: str, *entities: str) -> dict[s
             table = sql.Identifier(schema, name)
             # after the cutover the old name of the deal notes is a view over the new
             if database.exists(connection, table.as_string(None)):
-                rows = int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))
+                rows = database.count(connection, table)
                 counted[entity] = counted.get(entity, 0) + rows
     return counted
 
@@ -219,7 +219,7 @@ def count_entities(connection: Connection, schema: str, rename: Mapping[str, str
     """Rows of each new table that exists in the schema, under the name that it has there."""
     tables = {name: sql.Identifier(schema, (rename or {}).get(name, name)) for name in NEW_ENTITIES}
     return {
-        name: int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))
+        name: database.count(connection, table)
         for name, table in tables.items()
         if database.exists(connection, table.as_string(None))
     }

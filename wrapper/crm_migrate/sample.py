@@ -151,7 +151,7 @@ def _copy_table(source: Connection, target: Connection, legacy: LegacySchema, en
         sql.SQL(_TAKEN[entity]),  # a text of this module
     )
     rows = _stream(source, target, query, sql.SQL("{} ({})").format(table, columns))
-    return Taken(rows, int(database.scalar(source, sql.SQL("select count(*) from {}").format(table))))
+    return Taken(rows, database.count(source, table))
 
 
 def _stream(source: Connection, target: Connection, query: sql.Composable, into: sql.Composable) -> int:

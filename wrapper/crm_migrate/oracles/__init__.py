@@ -10,6 +10,7 @@ import psycopg
 from crm_migrate import database, parallel
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
+from crm_migrate.oracles.comparison import Comparisons
 from crm_migrate.oracles.conservation import CONSERVATION
 from crm_migrate.oracles.fate import FATE
 from crm_migrate.oracles.ledger import LEDGER
@@ -39,7 +40,12 @@ def ask(
     idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     # no snapshot can be exported from within a transaction of a transaction
     with connection.transaction() if idle else contextlib.nullcontext():
-        parts = [(oracle, part) for oracle in asked for part in oracle.divide(connection, settings, run_id, legacy)]
+        comparisons = Comparisons()
+        parts = [
+            (oracle, part)
+            for oracle in asked
+            for part in oracle.divide(connection, settings, run_id, legacy, comparisons)
+        ]
         # a sort keeps the order of equals: of the same table, what an earlier oracle asks takes longer
         parts.sort(key=lambda one: -one[1].size(connection))
         found = parallel.run(

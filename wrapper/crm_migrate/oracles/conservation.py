@@ -9,11 +9,15 @@ from psycopg import sql
 from crm_migrate import changed, database, pairs, paths
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
+from crm_migrate.oracles.comparison import Comparisons
 from crm_migrate.oracles.oracle import Oracle, Part, Tally, text
 from crm_migrate.settings import Settings
 
 
-def _sums(connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema) -> list[Part]:
+def _sums(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, comparisons: Comparisons
+) -> list[Part]:
+    del comparisons
     people = {
         name: sorted(changed.keys(connection, run_id, name).keys)
         for name in ("opportunities", "companies", "contacts", "activities", "tasks", "opportunity_notes")

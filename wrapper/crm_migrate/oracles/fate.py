@@ -9,14 +9,17 @@ from psycopg import sql
 from crm_migrate import changed, database, pairs
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
-from crm_migrate.oracles.oracle import Oracle, Part, Tally, count, text
+from crm_migrate.oracles.comparison import IMPOSSIBLE, Comparisons
+from crm_migrate.oracles.oracle import Oracle, Part, Tally, text
 from crm_migrate.pairs import Pair
 from crm_migrate.settings import Settings
 
 
-def _fates(connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema) -> list[Part]:
+def _fates(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, comparisons: Comparisons
+) -> list[Part]:
     deals, tasks = sql.Identifier("crm_archive", "deals"), sql.Identifier("crm_archive", "tasks")
-    asked = [
+    moved = [
         (
             Pair("deals", deals, pairs.successor(settings, "opportunities"), ("opportunities",), "opportunities"),
             "id",
@@ -27,16 +30,41 @@ def _fates(connection: Connection, settings: Settings, run_id: str, legacy: Lega
             "legacy_task_id",
             "activities",
         ),
-        *((pair, "id", None) for pair in pairs.live_pairs(connection, settings, legacy) if pair.entity != "deals"),
     ]
-    return [Part(partial(_fate_of, run_id, pair, key, changed_in), pair.archived) for pair, key, changed_in in asked]
+    shown = [pair for pair in pairs.live_pairs(connection, settings, legacy) if pair.entity != "deals"]
+    return [
+        *(Part(partial(_fate_of, run_id, pair, key, changed_in), pair.archived) for pair, key, changed_in in moved),
+        # at the end: by then they have been compared
+        *(Part(partial(_fate_of_shown, run_id, pair, comparisons)) for pair in shown),
+    ]
 
 
-def _fate_of(run_id: str, pair: Pair, live_key: str, changed_in: str | None, connection: Connection) -> Tally:
+def _fate_of_shown(run_id: str, pair: Pair, comparisons: Comparisons, connection: Connection) -> Tally:
+    try:
+        compared = comparisons.of(connection, pair)
+    except IMPOSSIBLE:
+        return _fate_of(run_id, pair, "id", None, connection)
+    unmatched = sql.SQL("select unnest({}::bigint[]) as key").format(sql.Literal(compared.unmatched))
+    return _fate_of(run_id, pair, "id", None, connection, checked=compared.rows, unmatched=unmatched)
+
+
+def _fate_of(
+    run_id: str,
+    pair: Pair,
+    live_key: str,
+    changed_in: str | None,
+    connection: Connection,
+    *,
+    checked: int | None = None,
+    unmatched: sql.Composable | None = None,
+) -> Tally:
     left_out = pairs.changed_keys(connection, run_id, pair)
     if changed_in is not None:
         left_out |= _tasks_of_changed_activities(connection, run_id, pair)
-    checked = count(connection, pair.archived)
+    if checked is None:
+        checked = database.count(connection, pair.archived)
+    if unmatched is None:
+        unmatched = sql.SQL(text("unmatched")).format(archived=pair.archived)
     name = pair.live.as_string(None) if isinstance(pair.live, sql.Identifier) else None
     found = database.rows(
         connection,
@@ -49,6 +77,7 @@ def _fate_of(run_id: str, pair: Pair, live_key: str, changed_in: str | None, con
             live_name=sql.Literal(name),
             key=sql.Identifier(live_key),
             key_name=sql.Literal(live_key),
+            unmatched=unmatched,
             left_out=sql.Literal(sorted(left_out)),
         ),
     )

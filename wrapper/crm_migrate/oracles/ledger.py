@@ -9,12 +9,15 @@ from psycopg import sql
 from crm_migrate import changed, database, pairs
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
-from crm_migrate.oracles.oracle import Oracle, Part, Tally, count, text
+from crm_migrate.oracles.comparison import Comparisons
+from crm_migrate.oracles.oracle import Oracle, Part, Tally, text
 from crm_migrate.settings import Settings
 
 
-def _ledgers(connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema) -> list[Part]:
-    del legacy
+def _ledgers(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, comparisons: Comparisons
+) -> list[Part]:
+    del legacy, comparisons
     loads = database.rows(
         connection,
         "select model, finished_at is not null as finished from crm_migration.model_loads where run_id = %s order by 1",
@@ -84,7 +87,7 @@ def _rows_of(settings: Settings, run_id: str, model: str, finished: bool, connec
         ),
         len(people.keys),
     )
-    total = count(connection, table) - len(people.added & _present(connection, table, people.added))
+    total = database.count(connection, table) - len(people.added & _present(connection, table, people.added))
     planned = sum(row["present"] for row in rows)
     lost = len(people.replaced - _present(connection, table, people.replaced))
     if planned != total + lost:

@@ -7,12 +7,15 @@ from psycopg import sql
 from crm_migrate import database
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
+from crm_migrate.oracles.comparison import Comparisons
 from crm_migrate.oracles.oracle import Oracle, Part, Tally, text
 from crm_migrate.settings import Settings
 
 
-def _notices(connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema) -> list[Part]:
-    del settings, run_id, legacy
+def _notices(
+    connection: Connection, settings: Settings, run_id: str, legacy: LegacySchema, comparisons: Comparisons
+) -> list[Part]:
+    del settings, run_id, legacy, comparisons
     return [Part(_notices_told)] if database.exists(connection, "crm_migration.notices") else []
 
 

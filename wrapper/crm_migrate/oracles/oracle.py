@@ -11,6 +11,7 @@ from psycopg import sql
 from crm_migrate import database, paths
 from crm_migrate.database import Connection
 from crm_migrate.legacy import LegacySchema
+from crm_migrate.oracles.comparison import Comparisons
 from crm_migrate.settings import Settings
 
 EXAMPLES = 5
@@ -61,7 +62,7 @@ class Part:
         return int(database.scalar(connection, query, [name]))
 
 
-Divide = Callable[[Connection, Settings, str, LegacySchema], Sequence[Part]]
+Divide = Callable[[Connection, Settings, str, LegacySchema, Comparisons], Sequence[Part]]
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,3 @@ class Oracle:
 def text(name: str) -> LiteralString:
     """The query of an oracle, in `sql/oracles/`."""
     return (paths.SQL / "oracles" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def count(connection: Connection, table: sql.Identifier) -> int:
-    """Rows of a table."""
-    return int(database.scalar(connection, sql.SQL("select count(*) from {}").format(table)))

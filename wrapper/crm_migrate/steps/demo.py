@@ -180,12 +180,7 @@ def _count_legacy(connection: Connection) -> dict[str, int]:
             " and relname not in ('configuration', 'favicons_excluded_domains') order by relname",
         )
     ]
-    return {
-        name: int(
-            database.scalar(connection, sql.SQL("select count(*) from {}").format(sql.Identifier("public", name)))
-        )
-        for name in tables
-    }
+    return {name: database.count(connection, sql.Identifier("public", name)) for name in tables}
 
 
 def _named(connection: Connection) -> list[dict[str, Any]]:
