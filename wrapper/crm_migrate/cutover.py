@@ -127,7 +127,7 @@ def execute(
 
 
 def validate(connection: Connection, settings: Settings) -> int:
-    """Check the foreign keys that the cutover made without checking; returns how many were left to check.
+    """Check the constraints that the cutover made without checking; returns how many were left to check.
 
     Outside of the transaction: it reads the tables, and keeps nobody from reading them.
     """
@@ -138,7 +138,7 @@ def validate(connection: Connection, settings: Settings) -> int:
         inner join pg_catalog.pg_class on pg_class.oid = pg_constraint.conrelid
         inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
         where not pg_constraint.convalidated
-            and pg_constraint.contype = 'f'
+            and pg_constraint.contype in ('f', 'c')
             and not starts_with(pg_namespace.nspname, 'crm_')
             -- what the installation never checked stays as it was
             and not exists (
@@ -152,7 +152,7 @@ def validate(connection: Connection, settings: Settings) -> int:
         order by pg_relation_size(pg_constraint.conrelid) desc, 1, 2
         """
     ).fetchall()
-    # a table at a time: two keys of the same table would wait for each other
+    # a table at a time: two constraints of the same table would wait for each other
     tables = dict.fromkeys(table for table, _ in unchecked)
     pieces = [partial(_validate, table, [name for other, name in unchecked if other == table]) for table in tables]
     patience = {"lock_timeout": f"{int(settings.lock_timeout * 1000)}ms"}

@@ -50,9 +50,24 @@ alter table public.companies
 
 alter table public.contacts
     add column if not exists role public.contact_role,
-    add column if not exists department text,
-    add column if not exists purchase_influence text not null default 'Unknown'
-        constraint contacts_purchase_influence_check check (purchase_influence in ('High', 'Medium', 'Low', 'Unknown')),
+    add column if not exists department text;
+
+-- NOT VALID, since every contact would be read: it is checked with the foreign keys, before the maintenance lock is released
+do $$
+begin
+    if not exists (
+        select from pg_catalog.pg_attribute
+        where attrelid = 'public.contacts'::regclass and attname = 'purchase_influence' and not attisdropped
+    ) then
+        alter table public.contacts
+            add column purchase_influence text not null default 'Unknown',
+            add constraint contacts_purchase_influence_check
+                check (purchase_influence in ('High', 'Medium', 'Low', 'Unknown')) not valid;
+    end if;
+end
+$$;
+
+alter table public.contacts
     add column if not exists decision_authority text,
     add column if not exists deleted_at timestamptz;
 

@@ -319,8 +319,8 @@ def cut_over(stage: Stage, work: Work) -> None:
 
 
 def validate(stage: Stage, work: Work) -> None:
-    """Check the foreign keys that the cutover re-pointed without checking."""
-    work.detail["foreign_keys"] = cutover.validate(stage.connection, stage.settings)
+    """Check the constraints that the cutover made without checking."""
+    work.detail["constraints"] = cutover.validate(stage.connection, stage.settings)
 
 
 def verify(stage: Stage, work: Work) -> None:
