@@ -23,7 +23,7 @@ from crm_migrate.legacy import Generation
 from crm_migrate.server import EmbeddedServer
 from crm_migrate.settings import Settings
 
-KINDS = (migration.COLD, migration.WARM)
+KINDS = (migration.COLD, migration.WARM, migration.BUSY)
 PARTS = ("run", "transformation", "alternatives", "safety")
 # what a server of this size is given by whoever sets it up; all else is PostgreSQL's own
 SERVER = {"shared_buffers": "1GB", "max_wal_size": "4GB"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import LiteralString
 
+import psycopg
 from psycopg import sql
 
 from crm_migrate import database
 from crm_migrate.database import Connection
+from crm_migrate.settings import Settings
 
 # what is changed in each table, children first: a deleted contact takes its notes and tasks with it
 _CHANGES: Mapping[str, LiteralString] = {
@@ -20,6 +24,10 @@ _CHANGES: Mapping[str, LiteralString] = {
     "companies": "phone_number = '+41 31 000 00 00'",
 }
 _UPDATE: LiteralString = "update public.{table} set {change} where id % 400 = 11"
+_UPDATE_ONE: LiteralString = (
+    "update public.{table} set {change} where id = (select id from public.{table} order by id offset 1 limit 1)"
+)
+_PAUSE = 0.5
 _INSERT: LiteralString = """
     insert into public.{table}
     select fresh.*
@@ -77,6 +85,28 @@ def make(connection: Connection) -> dict[str, int]:
         for index, _, _ in indexes:
             connection.execute(sql.SQL("drop index public.{}").format(index))
     return done | {"deleted": done["rows"] + done["inserted"] - _rows(connection)}
+
+
+@contextmanager
+def going_on(settings: Settings) -> Iterator[None]:
+    """Somebody who works in every table, until the CRM is locked."""
+    stop = threading.Event()
+
+    def work() -> None:
+        # the lock refuses the write, or ends the connection
+        with suppress(psycopg.Error), database.connect(settings, application="somebody") as connection:
+            while not stop.wait(_PAUSE):
+                for table, change in _CHANGES.items():
+                    update = sql.SQL(_UPDATE_ONE).format(table=sql.Identifier(table), change=sql.SQL(change))
+                    connection.execute(update)
+
+    somebody = threading.Thread(target=work, name="somebody")
+    somebody.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        somebody.join()
 
 
 def _rows(connection: Connection) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from crm_migrate import database
 from crm_migrate.database import Connection
 from crm_migrate.settings import Settings
 
-COLD, WARM = "cold", "warm"
+COLD, WARM, BUSY = "cold", "warm", "busy"
 
 
 def run(connection: Connection, settings: Settings, kind: str) -> Figures:
@@ -23,17 +24,19 @@ def run(connection: Connection, settings: Settings, kind: str) -> Figures:
     Args:
         connection: to the legacy CRM.
         settings: its folders are used up to `work_dir`; others are made beside it.
-        kind: `cold` builds everything under the lock; `warm` follows edits made since the dry run.
+        kind: `cold` builds everything under the lock; `warm` follows edits made since the dry run; `busy` is as warm,
+            with somebody who goes on working in every table until the lock.
     """
     name = connection.info.dbname
     with tempfile.TemporaryDirectory(prefix="crm-bench-", dir=settings.work_dir) as folder:
         own = replace(settings, work_dir=Path(folder), backup_dir=Path(folder) / "backups")
         figures: Figures = {"database_bytes": {"before": _size(connection)}}
         figures["dry-run"] = commands.run(connection, own, "dry-run", kind="dry-run")
-        if kind == WARM:
+        if kind != COLD:
             figures["edits"] = edits.make(connection)
         cold = ("--cold",) if kind == COLD else ()
-        figures["apply"] = commands.run(connection, own, "apply", "--confirm-database", name, *cold, kind="apply")
+        with edits.going_on(own) if kind == BUSY else nullcontext():
+            figures["apply"] = commands.run(connection, own, "apply", "--confirm-database", name, *cold, kind="apply")
         figures["database_bytes"] |= {"after": _size(connection), "archive": _archive_size(connection)}
         figures["backup_bytes"] = sum(path.stat().st_size for path in own.backup_dir.rglob("*") if path.is_file())
         figures["verify"] = commands.run(connection, own, "verify")
@@ -42,8 +45,8 @@ def run(connection: Connection, settings: Settings, kind: str) -> Figures:
         )
     estimate = figures["dry-run"]["document"]["estimate"]
     figures["downtime_seconds"] = float(figures["apply"]["document"]["downtime_seconds"])
-    # the dry run may name one for each kind
-    figures["estimated_seconds"] = float(estimate.get(f"{kind}_downtime_seconds", estimate["downtime_seconds"]))
+    named = "downtime_seconds" if kind == COLD else "warm_downtime_seconds"
+    figures["estimated_seconds"] = float(estimate[named])
     for command in ("dry-run", "apply", "verify", "rollback"):
         # of no use once read, and as long as everything else together
         del figures[command]["document"]

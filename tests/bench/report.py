@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import safety, ways
 from bench.figures import Figures
-from bench.migration import COLD, WARM
+from bench.migration import BUSY, COLD, WARM
 
 TITLES = ("Whole migration", "Steps", "Transformation", "Other ways", "What the safety costs")
 # contacts: seconds are asked for at one size, and the estimate from another on; memory is asked for at every size
@@ -57,7 +57,7 @@ def targets(size: Figures) -> list[Target]:
     at_its_size = size["contacts"] == SECONDS_AT
     if at_its_size and "ways" in size:
         found.append(Target("transformation, of the bare limit", _ratio(size), 1.3, " ×"))
-    for kind, seconds in ((COLD, 120.0), (WARM, 30.0)):
+    for kind, seconds in ((COLD, 120.0), (WARM, 30.0), (BUSY, 30.0)):
         run = size.get("run", {}).get(kind)
         if run is None:
             continue
