@@ -157,6 +157,19 @@ def scalar(connection: Connection, query: Query, params: Any = None) -> Any:
     return None if row is None else row[0]
 
 
+@contextmanager
+def one_state(connection: Connection) -> Iterator[str]:
+    """A transaction that sees one state of the database, and may idle while other connections look at it.
+
+    Yields:
+        The exported snapshot by which they see the same.
+    """
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        connection.execute("select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)")
+        yield str(scalar(connection, "select pg_catalog.pg_export_snapshot()"))
+
+
 def count(connection: Connection, table: sql.Composable) -> int:
     """Rows of a table, one by one."""
     return int(scalar(connection, sql.SQL("select count(*) from {}").format(table)))

@@ -77,12 +77,14 @@ def run(
     run_id: str,
     *,
     folder: Path | None = None,
+    snapshot: str | None = None,
     standing: Collection[str] = (),
 ) -> GateResult:
     """Evaluate every check of a gate and write its findings down; what the gate found before is replaced.
 
     Args:
         folder: where the gates' folders are; the project's `soda/` unless a test has its own.
+        snapshot: of the connection's transaction, when it has exported one; else the checks see what is there now.
         standing: codes of checks that this run has asked already and whose answer would be the same.
 
     Raises:
@@ -90,14 +92,14 @@ def run(
         GateIncomplete: not every check was evaluated.
     """
     checks = gate_checks.read(gate, folder or paths.SODA)
-    with _one_snapshot(connection) as snapshot:
+    with _transaction(connection, snapshot) as seen:
         connection.execute("delete from crm_migration.findings where run_id = %s and gate = %s", [run_id, gate])
         connection.execute(
             "delete from crm_migration.finding_rows where run_id = %s and gate = %s and code <> all(%s)",
             [run_id, gate, sorted(standing)],
         )
         asked = [check for check in checks if check.code not in standing]
-        answers = dict(zip(asked, _name_rows(settings, connection, gate, run_id, asked, snapshot), strict=True))
+        answers = dict(zip(asked, _name_rows(settings, connection, gate, run_id, asked, seen), strict=True))
         named = [answers.get(check) or _named_before(connection, gate, run_id, check) for check in checks]
         evaluate(gate, [_question(settings, check) for check in checks], [found.answer for found in named])
         fault_points.reached(f"gate.{gate}.evaluated")
@@ -111,13 +113,14 @@ def run(
 
 
 @contextlib.contextmanager
-def _one_snapshot(connection: Connection) -> Iterator[str | None]:
+def _transaction(connection: Connection, snapshot: str | None) -> Iterator[str | None]:
     """One transaction; all checks see the same state of a database in use."""
-    idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    with connection.transaction():
-        if idle:
-            connection.execute("set transaction isolation level repeatable read")
-        yield database.scalar(connection, "select pg_catalog.pg_export_snapshot()") if idle else None
+    if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        with database.one_state(connection) as exported:
+            yield exported
+    else:
+        with connection.transaction():
+            yield snapshot
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,16 @@ def remember(connection: Connection, label: str, relations: Sequence[str]) -> tu
     return [name for name, count in rows.items() if count is None], sum(count or 0 for count in rows.values())
 
 
-def find(settings: Settings, label: str, relations: Sequence[str]) -> dict[str, Changes]:
-    """Compare these tables with what was remembered, the largest first, two at a time."""
+def find(
+    settings: Settings, label: str, relations: Sequence[str], *, snapshot: str | None = None
+) -> dict[str, Changes]:
+    """Compare these tables with what was remembered, the largest first, two at a time.
+
+    Args:
+        snapshot: an exported one: the tables as they are in that state.
+    """
     question: LiteralString = "select crm_migration.find_changes(%(label)s, %(relation)s::regclass)"
-    return _each(settings, relations, partial(_changes, question, label, ""))
+    return _each(settings, relations, partial(_changes, question, label, ""), snapshot)
 
 
 def drift(settings: Settings, earlier: str, later: str, relations: Sequence[str]) -> None:
@@ -56,7 +62,12 @@ def join(settings: Settings, earlier: str, later: str, relations: Sequence[str])
     return _each(settings, relations, partial(_changes, question, earlier, later))
 
 
-def _each(settings: Settings, relations: Sequence[str], do: Callable[[str, Connection], Changes]) -> dict[str, Changes]:
+def _each(
+    settings: Settings,
+    relations: Sequence[str],
+    do: Callable[[str, Connection], Changes],
+    snapshot: str | None = None,
+) -> dict[str, Changes]:
     with database.connect(settings) as connection:
         ordered = [
             row[0]
@@ -66,7 +77,12 @@ def _each(settings: Settings, relations: Sequence[str], do: Callable[[str, Conne
                 [list(relations)],
             )
         ]
-    found = parallel.run(settings, [partial(do, relation) for relation in ordered], application="crm-migrate changes")
+    found = parallel.run(
+        settings,
+        [partial(do, relation) for relation in ordered],
+        snapshot=snapshot,
+        application="crm-migrate changes",
+    )
     return {changes.relation: changes for changes in found}
 
 

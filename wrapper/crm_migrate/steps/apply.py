@@ -22,7 +22,6 @@ from crm_migrate import (
     lock,
     outcomes,
     put_back,
-    standing,
     trial_restore,
     verification,
 )
@@ -252,7 +251,8 @@ def _build(stage: Stage, warm: Warm | None) -> None:
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
         stage.step("tests", lambda work: stages.ask_tests(stage, work))
-    stage.step("gates", lambda work: pass_gates(stage, work, {} if warm is None else warm.standing))
+    stands = warm.standing if warm is not None and warm.goes_on else {}
+    stage.step("gates", lambda work: pass_gates(stage, work, stands))
 
 
 def copy_archive(stage: Stage, work: Work) -> None:
@@ -266,8 +266,8 @@ def pass_source_gate(stage: Stage, warm: Warm, work: Work) -> None:
     Raises:
         GateSaysNo: lists the reasons.
     """
-    warm.reads = standing.read_by(stage.connection, stage.settings, "source")
-    _ask_gates(stage, work, {"source": ()}, when="Before the lock", state=stages.OPEN)
+    warm.ask_source_gate(work)
+    _require_go(stage, work, when="Before the lock", state=stages.OPEN)
 
 
 def pass_gates(stage: Stage, work: Work, standing_by_gate: Mapping[Gate, Collection[str]]) -> None:
@@ -279,19 +279,18 @@ def pass_gates(stage: Stage, work: Work, standing_by_gate: Mapping[Gate, Collect
     Raises:
         GateSaysNo: lists the reasons.
     """
-    asked: dict[Gate, Collection[str]] = {"source": (), "target": (), **standing_by_gate}
-    _ask_gates(stage, work, asked, when="Under the lock", state=stages.UNLOCKED)
-
-
-def _ask_gates(
-    stage: Stage, work: Work, standing_by_gate: Mapping[Gate, Collection[str]], *, when: str, state: str
-) -> None:
     checks = {}
-    for gate, codes in standing_by_gate.items():
-        dry_run.run_gate(stage, gate, work, standing=codes)
+    under_lock: tuple[Gate, ...] = ("source", "target")
+    for gate in under_lock:
+        dry_run.run_gate(stage, gate, work, standing=standing_by_gate.get(gate, ()))
         checks[gate] = work.detail.pop("checks")
+    work.detail["checks"] = checks
+    _require_go(stage, work, when="Under the lock", state=stages.UNLOCKED)
+
+
+def _require_go(stage: Stage, work: Work, *, when: str, state: str) -> None:
     verdict = findings.verdict(stage.connection, stage.settings, stage.run.run_id, stage.run.accepted)
-    work.detail |= {"checks": checks, "reasons": list(verdict.reasons)}
+    work.detail["reasons"] = list(verdict.reasons)
     if not verdict.go:
         raise GateSaysNo(
             f"{when} the checks said NO-GO. " + " ".join(verdict.reasons[:5]),

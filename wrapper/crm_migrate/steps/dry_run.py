@@ -203,9 +203,11 @@ def check_seeds(stage: Stage, work: Work) -> None:
     stages.have_tools(stage, work)
 
 
-def run_gate(stage: Stage, gate: Gate, work: Work, *, standing: Collection[str] = ()) -> None:
+def run_gate(
+    stage: Stage, gate: Gate, work: Work, *, snapshot: str | None = None, standing: Collection[str] = ()
+) -> None:
     """Let Soda check, and keep what it counted, and how many checks had their answer already."""
-    result = gates.run(stage.settings, stage.connection, gate, stage.run.run_id, standing=standing)
+    result = gates.run(stage.settings, stage.connection, gate, stage.run.run_id, snapshot=snapshot, standing=standing)
     work.detail["checks"] = {
         "expected": result.expected,
         "evaluated": result.evaluated,

@@ -48,6 +48,7 @@ from crm_migrate.ledger import Work
 from crm_migrate.row_versions import Changes
 from crm_migrate.settings import Settings
 from crm_migrate.standing import Reads
+from crm_migrate.steps import dry_run
 from crm_migrate.steps import stage as stages
 from crm_migrate.steps.stage import Stage
 
@@ -78,6 +79,11 @@ class Base:
     relations: tuple[tuple[str, str], ...]
     keyless: frozenset[tuple[str, str]]
 
+    @property
+    def tracked(self) -> list[str]:
+        """The tables whose changed rows are found, as they are written in SQL."""
+        return [_qualified(*one) for one in self.relations if one not in self.keyless]
+
 
 @dataclass
 class Warm:
@@ -89,6 +95,7 @@ class Warm:
     build_changes: Mapping[str, Changes] = field(default_factory=dict)
     base_changes: Mapping[str, Changes] = field(default_factory=dict)
     reads: Reads = field(default_factory=dict)
+    quiet: frozenset[str] = frozenset()
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
@@ -102,22 +109,16 @@ class Warm:
             if earlier.run_id == stage.run.run_id:
                 # of a process that was killed before the lock
                 backup.delete(earlier)
-        with connection.transaction():
-            connection.execute("set transaction isolation level repeatable read")
-            connection.execute("select set_config('idle_in_transaction_session_timeout', '0', true)")
-            snapshot = database.scalar(connection, "select pg_export_snapshot()")
-            with ThreadPoolExecutor(1, "backup") as pool:
-                dumped = pool.submit(self._dump, snapshot)
-                work.rows = archive.copy(connection, stage.legacy)
-                connection.execute(
-                    sql.SQL("create schema if not exists {}").format(sql.Identifier(control.VERSIONS_SCHEMA))
-                )
-                schemas = [
-                    name for name in backup.split_schemas(connection, stage.settings)[0] if name != control.SCHEMA
-                ]
-                relations = content.tables(connection, schemas)
-                keyless, _ = row_versions.remember(connection, BASE, [_qualified(*one) for one in relations])
-                made = dumped.result()
+        with database.one_state(connection) as snapshot, ThreadPoolExecutor(1, "backup") as pool:
+            dumped = pool.submit(self._dump, snapshot)
+            work.rows = archive.copy(connection, stage.legacy)
+            connection.execute(
+                sql.SQL("create schema if not exists {}").format(sql.Identifier(control.VERSIONS_SCHEMA))
+            )
+            schemas = [name for name in backup.split_schemas(connection, stage.settings)[0] if name != control.SCHEMA]
+            relations = content.tables(connection, schemas)
+            keyless, _ = row_versions.remember(connection, BASE, [_qualified(*one) for one in relations])
+            made = dumped.result()
         _mark_committed(connection, archive.SCHEMA, control.VERSIONS_SCHEMA)
         own = self.opened.enter_context(database.connect(stage.settings, application="crm-migrate backup"))
         result, scratch = self.opened.enter_context(trial_restore.kept(own, stage.settings, made))
@@ -163,8 +164,7 @@ class Warm:
         kept_build.adopt(connection, str(stage.run.dry_run_id), stage.run.run_id)
         legacy = self._legacy(connection)
         if self.base is not None:
-            tracked = [_qualified(*one) for one in self.base.relations if one not in self.base.keyless]
-            self.base_changes = row_versions.find(stage.settings, BASE, tracked)
+            self.base_changes = row_versions.find(stage.settings, BASE, self.base.tracked)
         since = [relation for relation in legacy.values() if relation in self.base_changes]
         found = row_versions.join(stage.settings, kept_build.LABEL, BASE, since) | row_versions.find(
             stage.settings, kept_build.LABEL, [relation for relation in legacy.values() if relation not in since]
@@ -204,11 +204,24 @@ class Warm:
         # asked beside the build, too, where its connection must not be used
         return is_warm(ledger.get(stage.connection, stage.run.run_id).summary)
 
+    def ask_source_gate(self, work: Work) -> None:
+        """Ask it about one state, and see in which tables nobody had written until then since the base was laid."""
+        assert self.base is not None  # noqa: S101
+        settings, connection = self.stage.settings, self.stage.connection
+        self.reads = standing.read_by(connection, settings, "source")
+        with database.one_state(connection) as snapshot:
+            dry_run.run_gate(self.stage, "source", work, snapshot=snapshot)
+            found = row_versions.find(settings, BASE, self.base.tracked, snapshot=snapshot)
+        self.quiet = _unchanged(found)
+
     @property
     def standing(self) -> dict[Gate, frozenset[str]]:
-        """The checks that were asked before the lock and read nothing that changed since the base was laid."""
-        unchanged = {relation for relation, found in self.base_changes.items() if not found.changed}
-        return {"source": standing.standing(self.reads, unchanged)} if self.goes_on else {}
+        """The checks of the source gate that read tables as they are now.
+
+        What is as when the base was laid, then and now, is the same: a row that came after the base and went before the
+        lock was there when the gate was asked, and now leaves no trace.
+        """
+        return {"source": standing.standing(self.reads, self.quiet & _unchanged(self.base_changes))}
 
     def transform(self, stage_name: str, work: Work) -> None:
         """Make anew what the changed rows have a part in."""
@@ -344,6 +357,10 @@ class Warm:
 def is_warm(summary: Mapping[str, Any]) -> bool:
     """Whether a run goes on with the build of its dry run."""
     return bool(summary.get("build", {}).get("kind") == "warm")
+
+
+def _unchanged(found: Mapping[str, Changes]) -> frozenset[str]:
+    return frozenset(relation for relation, one in found.items() if not one.changed)
 
 
 def _mark_committed(connection: Connection, *schemas: str) -> None:
