@@ -1,14 +1,20 @@
 -- Sends an autovacuum away that is at one of these tables, where it may be for hours. The server ends one for whoever has
 -- waited longer than deadlock_timeout, as nobody does in `lock_together`. It is waited for here in a mode that neither readers
--- nor writers queue behind. One that prevents a wraparound stays.
+-- nor writers queue behind, and no longer than it takes where the role may say how long that is. One that prevents a wraparound
+-- stays.
 create or replace function crm_migration.send_autovacuum_away(tables regclass[]) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     timeout_before constant text := current_setting('lock_timeout');
+    deadlock_before constant text := current_setting('deadlock_timeout');
+    may_say constant boolean := pg_catalog.has_parameter_privilege('deadlock_timeout', 'set');
     table_oid regclass;
 begin
+    if may_say then
+        perform set_config('deadlock_timeout', '10ms', true);
+    end if;
     for table_oid in
         select distinct pg_class.oid::regclass
         from pg_catalog.pg_locks
@@ -33,6 +39,9 @@ begin
         end;
     end loop;
     perform set_config('lock_timeout', timeout_before, true);
+    if may_say then
+        perform set_config('deadlock_timeout', deadlock_before, true);
+    end if;
 end
 $$;
 

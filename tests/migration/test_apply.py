@@ -22,7 +22,7 @@ Connection = psycopg.Connection[Any]
 MakeSettings = Callable[..., Settings]
 
 
-def test_dry_run_leaves_the_legacy_schema_as_it_was(legacy: Connection, mapped: MakeSettings) -> None:
+def test_a_dry_run_leaves_all_as_it_was_and_an_apply_migrates(legacy: Connection, mapped: MakeSettings) -> None:
     settings = mapped(legacy)
     control.install(legacy, settings)
     before, allowed = fingerprint.take(legacy), access.capture(legacy)
@@ -34,15 +34,12 @@ def test_dry_run_leaves_the_legacy_schema_as_it_was(legacy: Connection, mapped: 
     assert fingerprint.compare(before, fingerprint.take(legacy)) == []
     assert access.capture(legacy) == allowed
 
-
-def test_apply_migrates_verifies_and_unlocks(legacy: Connection, mapped: MakeSettings) -> None:
-    settings = mapped(legacy)
+    # and the apply after it migrates, verifies and unlocks
     deals = legacy.execute("select count(*), sum(amount) from public.deals").fetchone()
-    try_it(settings)
-    report = do_it(settings)
-    assert [step.state for step in report.steps] == ["done"] * len(apply.WARM_STEPS)
-    assert report.backup["restore_tested"] is True
-    assert next(step for step in report.steps if step.name == "lock").detail["checkpoint"] is True
+    done = do_it(settings)
+    assert [step.state for step in done.steps] == ["done"] * len(apply.WARM_STEPS)
+    assert done.backup["restore_tested"] is True
+    assert next(step for step in done.steps if step.name == "lock").detail["checkpoint"] is True
     assert legacy.execute("select count(*), sum(amount) from public.opportunities").fetchone() == deals
     assert unlocked(legacy)
     checked = verify.run(legacy, settings)
@@ -103,12 +100,10 @@ def test_no_go_under_the_lock_unlocks_and_leaves_everything(tried_2026: Connecti
 
 
 def test_failed_verification_stays_locked_and_shows_both_ways(
-    legacy_2026: Connection, mapped: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    tried_2026: Connection, mapped: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = mapped(legacy_2026)
-    control.install(legacy_2026, settings)
-    before = fingerprint.take(legacy_2026)
-    try_it(settings)
+    settings = mapped(tried_2026)
+    before = fingerprint.take(tried_2026)
     real = verification.run
 
     def damaged(connection: Connection, *args: Any, **kwargs: Any) -> verification.Verification:
@@ -128,13 +123,13 @@ def test_failed_verification_stays_locked_and_shows_both_ways(
     assert failed.value.exit_code == Exit.VERIFICATION_FAILED
     assert "rollback" in failed.value.next
     assert "--accept-failed-verification" in failed.value.next
-    assert lock.owner(legacy_2026) is not None
+    assert lock.owner(tried_2026) is not None
     with db.connect(settings) as other, pytest.raises(MigrationError, match="past its cutover"):
         unlock.unlock_by_hand(other, settings, accept_failed=None)
     with db.connect(settings) as other:
         rollback.run(other, settings, Silent(), keep_changes=False)
-    assert unlocked(legacy_2026)
-    assert fingerprint.compare(before, fingerprint.take(legacy_2026)) == []
+    assert unlocked(tried_2026)
+    assert fingerprint.compare(before, fingerprint.take(tried_2026)) == []
 
 
 def test_a_blocked_cutover_names_the_session_and_goes_on_later(tried_2026: Connection, mapped: MakeSettings) -> None:

@@ -180,12 +180,16 @@ def test_an_autovacuum_gives_way_while_people_go_on_writing(
             assert "an autovacuum" in table_locks.describe_blockers(legacy_2026)
         people = threading.Thread(target=write)
         people.start()
+        began = time.monotonic()
         try:
             legacy_2026.execute("select crm_migration.send_autovacuum_away(array[%s::regclass])", [table])
         finally:
+            took = time.monotonic() - began
             over.set()
             people.join()
         assert vacuum not in at_work()
+        assert took < 1.0, "deadlock_timeout, which this role may shorten"
+        assert database.scalar(legacy_2026, "show deadlock_timeout") == "1s"
         assert not refused
         assert database.scalar(legacy_2026, f"select count(*) from {table}") > 20_000, "people wrote meanwhile"
     with autovacuum_at(legacy_2026, f"{table}_again"):
