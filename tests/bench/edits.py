@@ -110,7 +110,4 @@ def going_on(settings: Settings) -> Iterator[None]:
 
 
 def _rows(connection: Connection) -> int:
-    count = "select count(*) from {}"
-    return sum(
-        int(database.scalar(connection, sql.SQL(count).format(sql.Identifier("public", table)))) for table in _CHANGES
-    )
+    return sum(database.count(connection, sql.Identifier("public", table)) for table in _CHANGES)

@@ -326,6 +326,18 @@ def test_a_row_without_a_key_is_found_too(
     assert keys(legacy_2026, "deals.one") == {"null", "a\tb\\c\nd", "ü"}
 
 
+def test_a_check_that_was_not_asked_is_asked_whatever_stands(
+    legacy_2026: Connection, mapped: MakeSettings, one_check: Callable[[str], Path]
+) -> None:
+    settings = mapped(legacy_2026)
+    control.install(legacy_2026, settings)
+    folder = one_check("select id::text as row_key from public.deals")
+    result = gates.run(settings, legacy_2026, "source", RUN, folder=folder, standing={"deals.other"})
+    assert [finding.rows for finding in result.findings] == [
+        db.scalar(legacy_2026, "select count(*) from public.deals")
+    ]
+
+
 def test_soda_and_the_rows_must_say_the_same(
     legacy_2026: Connection,
     mapped: MakeSettings,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import yaml
 
 from crm_migrate import control, gate_checks, gates, ledger, standing, transform
 from crm_migrate import database as db
@@ -225,18 +223,3 @@ def test_a_no_before_the_lock_locks_nobody_out(kept_2026: Connection, mapped: Ma
     with pytest.raises(KeyboardInterrupt):
         go(settings, Stopped())
     assert begun != [run.run_id]
-
-
-def test_a_check_that_is_new_is_asked(legacy_2026: Connection, mapped: MakeSettings, tmp_path: Path) -> None:
-    crm, settings = legacy_2026, mapped(legacy_2026)
-    control.install(crm, settings)
-    folder = tmp_path / "soda"
-    (folder / "source").mkdir(parents=True)
-    check = {
-        "name": "SRC-DEALS-001 is asked",
-        "attributes": {"code": "deals.one", "entity": "deals", "severity": "info", "why": "a test"},
-        "fail query": "select id::text as row_key from public.deals",
-    }
-    (folder / "source" / "deals.yml").write_text(yaml.safe_dump({"checks for deals": [{"failed rows": check}]}))
-    result = gates.run(settings, crm, "source", RUN, folder=folder, standing={"deals.other"})
-    assert [finding.rows for finding in result.findings] == [db.scalar(crm, "select count(*) from public.deals")]

@@ -51,28 +51,21 @@ def _tables_of(connection: Connection, query: str) -> frozenset[str] | None:
         connection,
         sql.SQL("explain (verbose, costs off, format json) {}").format(sql.SQL(query)),  # the text of a file
     )
-    if any(_CALL.search(_OF_THE_SCHEMA.sub("", _TEXT.sub("", line))) for line in _lines(plan)):
+    parts = list(_parts(plan))
+    if any(_CALL.search(_OF_THE_SCHEMA.sub("", _TEXT.sub("", part))) for part in parts if isinstance(part, str)):
         return None
-    return frozenset(_relations(plan))
+    return frozenset(
+        sql.Identifier(part["Schema"], part["Relation Name"]).as_string(None)
+        for part in parts
+        if isinstance(part, dict) and "Relation Name" in part
+    )
 
 
-def _lines(node: Any) -> Iterator[str]:
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, list | dict):
+def _parts(node: Any) -> Iterator[Any]:
+    yield node
+    if isinstance(node, list | dict):
         for part in node.values() if isinstance(node, dict) else node:
-            yield from _lines(part)
-
-
-def _relations(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for part in node:
-            yield from _relations(part)
-    elif isinstance(node, dict):
-        if "Relation Name" in node:
-            yield sql.Identifier(node["Schema"], node["Relation Name"]).as_string(None)
-        for part in node.values():
-            yield from _relations(part)
+            yield from _parts(part)
 
 
 # loaded before the lock, and told by their files: a run whose mappings changed does not go on

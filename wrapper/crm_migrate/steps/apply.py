@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
@@ -251,7 +251,7 @@ def _build(stage: Stage, warm: Warm | None) -> None:
         stage.step("transform_stage_1_5", lambda work: stages.transform_stage(stage, "stage_1_5", work))
         stage.step("prepare", lambda work: stages.prepare(stage, work))
         stage.step("tests", lambda work: stages.ask_tests(stage, work))
-    stands = warm.standing if warm is not None and warm.goes_on else {}
+    stands = warm.standing if warm is not None and warm.goes_on else ()
     stage.step("gates", lambda work: pass_gates(stage, work, stands))
 
 
@@ -270,19 +270,19 @@ def pass_source_gate(stage: Stage, warm: Warm, work: Work) -> None:
     _require_go(stage, work, when="Before the lock", state=stages.OPEN)
 
 
-def pass_gates(stage: Stage, work: Work, standing_by_gate: Mapping[Gate, Collection[str]]) -> None:
+def pass_gates(stage: Stage, work: Work, standing: Collection[str]) -> None:
     """Source and target gate under the lock, with the acceptances of the dry run.
 
     Args:
-        standing_by_gate: codes of checks that were asked before the lock, about what nobody changed since.
+        standing: codes of checks of the source gate that were asked before the lock, about what nobody changed since.
 
     Raises:
         GateSaysNo: lists the reasons.
     """
     checks = {}
-    under_lock: tuple[Gate, ...] = ("source", "target")
-    for gate in under_lock:
-        dry_run.run_gate(stage, gate, work, standing=standing_by_gate.get(gate, ()))
+    under_lock: tuple[tuple[Gate, Collection[str]], ...] = (("source", standing), ("target", ()))
+    for gate, codes in under_lock:
+        dry_run.run_gate(stage, gate, work, standing=codes)
         checks[gate] = work.detail.pop("checks")
     work.detail["checks"] = checks
     _require_go(stage, work, when="Under the lock", state=stages.UNLOCKED)

@@ -43,7 +43,6 @@ from crm_migrate.compiled import Model
 from crm_migrate.content import TableContent
 from crm_migrate.database import Connection
 from crm_migrate.errors import MigrationError
-from crm_migrate.gate_checks import Gate
 from crm_migrate.ledger import Work
 from crm_migrate.row_versions import Changes
 from crm_migrate.settings import Settings
@@ -215,13 +214,13 @@ class Warm:
         self.quiet = _unchanged(found)
 
     @property
-    def standing(self) -> dict[Gate, frozenset[str]]:
+    def standing(self) -> frozenset[str]:
         """The checks of the source gate that read tables as they are now.
 
         What is as when the base was laid, then and now, is the same: a row that came after the base and went before the
         lock was there when the gate was asked, and now leaves no trace.
         """
-        return {"source": standing.standing(self.reads, self.quiet & _unchanged(self.base_changes))}
+        return standing.standing(self.reads, self.quiet & _unchanged(self.base_changes))
 
     def transform(self, stage_name: str, work: Work) -> None:
         """Make anew what the changed rows have a part in."""
